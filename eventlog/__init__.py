@@ -1,0 +1,96 @@
+"""The append-only event log: one SQLite file, hash-chained, readable and verifiable without LangGraph.
+
+FORMAT.md beside this file specifies what is in the file.
+"""
+
+from __future__ import annotations
+
+from .errors import (
+    BaseErasedError,
+    ConfigError,
+    CorruptRecordError,
+    EncodingError,
+    EventLogError,
+    LogBusyError,
+    LogClosedError,
+    LogDamagedError,
+    LogFullError,
+    LogIOError,
+    LogOpenError,
+    LogReadOnlyError,
+    NewerFormatError,
+    NotAnEventLogError,
+    ProjectionError,
+    RecordTooLargeError,
+    ThreadExistsError,
+)
+from .event import (
+    Carry,
+    Compaction,
+    CopiedStream,
+    Copy,
+    DeleteForRuns,
+    DeleteThread,
+    EventData,
+    Head,
+    Import,
+    Kind,
+    NewEvent,
+    Prune,
+    Put,
+    PutWrites,
+    RecordedEvent,
+    Removal,
+    Restate,
+    Thread,
+    Write,
+)
+from .log import EventLog
+from .subscription import Subscription
+from .value import Carried, Stored, Whole
+from .verify import Finding
+
+__all__ = [
+    "BaseErasedError",
+    "Carried",
+    "Carry",
+    "Compaction",
+    "ConfigError",
+    "CopiedStream",
+    "Copy",
+    "CorruptRecordError",
+    "DeleteForRuns",
+    "DeleteThread",
+    "EncodingError",
+    "EventData",
+    "EventLog",
+    "EventLogError",
+    "Finding",
+    "Head",
+    "Import",
+    "Kind",
+    "LogBusyError",
+    "LogClosedError",
+    "LogDamagedError",
+    "LogFullError",
+    "LogIOError",
+    "LogOpenError",
+    "LogReadOnlyError",
+    "NewEvent",
+    "NewerFormatError",
+    "NotAnEventLogError",
+    "ProjectionError",
+    "Prune",
+    "Put",
+    "PutWrites",
+    "RecordTooLargeError",
+    "RecordedEvent",
+    "Removal",
+    "Restate",
+    "Stored",
+    "Subscription",
+    "Thread",
+    "ThreadExistsError",
+    "Whole",
+    "Write",
+]

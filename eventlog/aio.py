@@ -1,0 +1,42 @@
+"""Running the one, synchronous core from async code, on asyncio and trio: in worker threads, so that the event loop never blocks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+__all__ = ["iterate", "run"]
+
+T = TypeVar("T")
+
+_MAX_THREADS = 32
+_MAX_CHUNK = 64
+# Threads of our own: in anyio's shared ones, a program whose every thread waits for us would wait for ever.
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("langgraph_eventlog_limiter")
+
+
+async def run(function: Callable[..., T], *args: Any) -> T:
+    """Call `function(*args)` in a worker thread. Cancelling waits for it to end: an append is never half there."""
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(_MAX_THREADS)
+        _limiter.set(limiter)
+    return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
+
+
+async def iterate(iterator: Iterator[T]) -> AsyncIterator[T]:
+    """Iterate in worker threads: first one item at a time, then ever more, since each hop costs about as much as an item."""
+    size = 1
+    while True:
+        chunk: list[T] = await run(lambda n: list(islice(iterator, n)), size)
+        for item in chunk:
+            yield item
+        if len(chunk) < size:
+            return
+        size = min(2 * size, _MAX_CHUNK)

@@ -1,0 +1,274 @@
+"""The connections to one log file: a writer under a lock, a pool of readers, and what happens at fork().
+
+Reads never wait for writes: each reading block is one snapshot on a connection of its own. A private database
+(":memory:" or "") has one connection and one lock for everything. Nothing here knows what is in the tables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+import apsw
+
+from .connection import connect, immutable_uri, is_private
+from .errors import LogBusyError, LogClosedError, LogReadOnlyError, translated
+
+__all__ = ["Database"]
+
+_MAX_IDLE_READERS = 8
+_FORK_WAIT_S = 5.0
+
+
+class Database:
+    """Connections to `path`, opened as they are needed; usable from any thread.
+
+    Args:
+        path: absolute, or ":memory:" or "".
+        synchronous: "FULL" or "NORMAL".
+        busy_timeout_ms: how long to wait for the write lock.
+        read_only: never open a connection that could change the file.
+    """
+
+    def __init__(self, path: str, *, synchronous: str, busy_timeout_ms: int, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.private = is_private(path)
+        self.busy_timeout_ms = busy_timeout_ms
+        self._synchronous = synchronous
+        self._writer: apsw.Connection | None = None
+        self._idle_readers: list[apsw.Connection] = []
+        self._readers_in_use = 0
+        self._closed_because: str | None = None
+        self._new_locks()
+        _databases.add(self)
+
+    def _new_locks(self) -> None:
+        # Reentrant, because in a private database a read inside a write uses the same connection.
+        self._write_lock = threading.RLock()
+        self._pool_changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """One write transaction: committed, and durable as `synchronous` says, when the block ends; rolled back if it raises.
+
+        Raises:
+            LogBusyError: the lock was not had within the timeout.
+            LogReadOnlyError, LogClosedError, and what `errors.translated` gives.
+        """
+        if self.read_only:
+            raise LogReadOnlyError(f"{self.path} was opened with read_only=True")
+        with self._locked() as connection, translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[apsw.Connection]:
+        """The writing connection, outside of a transaction: for pragmas."""
+        with self._locked() as connection, translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
+            yield connection
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[apsw.Connection]:
+        if not self._write_lock.acquire(timeout=self.busy_timeout_ms / 1000):
+            raise LogBusyError(
+                f"another thread was changing {self.path} for {self.busy_timeout_ms} ms: nothing was changed",
+                path=self.path,
+                waited_ms=self.busy_timeout_ms,
+            )
+        try:
+            self._check_open()
+            if self._writer is None:
+                with translated(self.path):
+                    self._writer = self._connect(writer=True)
+            yield self._writer
+        finally:
+            self._write_lock.release()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """One read transaction: every statement in the block sees the same state. Neither waits for a writer nor stops one.
+
+        Raises:
+            LogClosedError, and what `errors.translated` gives.
+        """
+        if self.private:
+            with self._locked() as connection, translated(self.path):
+                yield connection
+            return
+        connection = self._take_reader()
+        try:
+            with translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
+                connection.execute("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("COMMIT")
+        finally:
+            self._give_back(connection)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[apsw.Connection]:
+        """A connection that reads the file and may write to a private database attached as `scratch`, gone afterwards.
+
+        Not within a transaction. In a private database nobody else gets in while the block lasts.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.private:
+                connection = stack.enter_context(self._locked())
+            else:
+                self._check_open()
+                connection = self._connect(writer=False)
+                stack.callback(connection.close)
+            with translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
+                connection.execute("ATTACH '' AS scratch")
+                connection.pragma("query_only", "OFF")
+                try:
+                    yield connection
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    connection.execute("DETACH scratch")
+
+    def _take_reader(self) -> apsw.Connection:
+        with self._pool_changed:
+            self._check_open()
+            self._readers_in_use += 1
+            if self._idle_readers:
+                return self._idle_readers.pop()
+        try:
+            with translated(self.path):
+                return self._connect(writer=False)
+        except BaseException:
+            self._leave_pool()
+            raise
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        with self._pool_changed:
+            keep = self._closed_because is None and len(self._idle_readers) < _MAX_IDLE_READERS
+            if keep:
+                self._idle_readers.append(connection)
+        if not keep:
+            connection.close()
+        self._leave_pool()
+
+    def _leave_pool(self) -> None:
+        with self._pool_changed:
+            self._readers_in_use -= 1
+            self._pool_changed.notify_all()
+
+    def _connect(self, *, writer: bool) -> apsw.Connection:
+        path = self.path
+        if self.private:
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+            writer = True
+        elif self.read_only:
+            flags = apsw.SQLITE_OPEN_READONLY
+            if self._is_immutable():
+                path, flags = immutable_uri(path), flags | apsw.SQLITE_OPEN_URI
+        else:
+            flags = apsw.SQLITE_OPEN_READWRITE
+        return connect(
+            path,
+            flags=flags,
+            busy_timeout_ms=self.busy_timeout_ms,
+            synchronous=self._synchronous,
+            writer=writer and not self.read_only,
+        )
+
+    def _is_immutable(self) -> bool:
+        """Tell whether nothing can be written beside the file and no WAL holds changes: SQLite needs to be told so."""
+        return not os.access(os.path.dirname(self.path), os.W_OK) and not os.path.exists(self.path + "-wal")
+
+    def _check_open(self) -> None:
+        if self._closed_because is not None:
+            raise LogClosedError(f"{self.path or 'the temporary log'} {self._closed_because}")
+
+    @property
+    def closed(self) -> bool:
+        """Whether it cannot be used any more."""
+        return self._closed_because is not None
+
+    def close(self) -> None:
+        """Close every connection; blocks that are still reading close theirs when they end. Closing again does nothing."""
+        with self._write_lock:
+            with self._pool_changed:
+                if self._closed_because is not None:
+                    return
+                self._closed_because = "is closed"
+            self._close_idle()
+
+    def _close_idle(self) -> None:
+        with self._pool_changed:
+            idle, self._idle_readers = self._idle_readers, []
+        writer, self._writer = self._writer, None
+        for connection in [*idle, writer]:
+            if connection is not None:
+                connection.close()
+
+    # fork(): SQLite keeps its view of file locks in memory shared by all connections of a process. A child that
+    # inherits open connections inherits that view, but not the locks: even connections that it opens itself then believe
+    # in locks that nobody holds. So the parent has none open while it forks; both open new ones afterwards.
+
+    def _before_fork(self) -> None:
+        self._write_lock.acquire()
+        self._pool_changed.acquire()
+        if self.private:
+            return
+        deadline = time.monotonic() + _FORK_WAIT_S
+        while self._readers_in_use and (left := deadline - time.monotonic()) > 0:
+            self._pool_changed.wait(left)
+        self._close_idle()
+
+    def _after_fork_in_parent(self) -> None:
+        self._pool_changed.release()
+        self._write_lock.release()
+
+    def _after_fork_in_child(self) -> None:
+        self._readers_in_use = 0
+        self._new_locks()
+        if self.path == "":
+            # The temporary file behind it is the parent's: never used here, and not closed either.
+            _inherited.append(self._writer)
+            self._writer = None
+            self._closed_because = "is private to the process that opened it, and was inherited by fork()"
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_forking: list[Database] = []
+_inherited: list[object] = []
+
+
+def _before_fork() -> None:
+    _forking.extend(_databases)
+    for database in _forking:
+        database._before_fork()
+
+
+def _after_fork_in_parent() -> None:
+    for database in _forking:
+        database._after_fork_in_parent()
+    _forking.clear()
+
+
+def _after_fork_in_child() -> None:
+    for database in _forking:
+        database._after_fork_in_child()
+    _forking.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

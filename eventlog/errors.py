@@ -1,0 +1,192 @@
+"""Every error that the log raises, and the one place where apsw's are translated.
+
+    EventLogError
+    |-- LogOpenError               opening: a folder, not writable, cannot be created
+    |   |-- NotAnEventLogError     the file is something else; it was not touched
+    |   `-- NewerFormatError       written by a newer version of this library
+    |-- LogClosedError             used after close()
+    |-- LogBusyError               the write lock was not had within the timeout; nothing was appended
+    |-- LogReadOnlyError           a change was asked of a log that was opened for reading
+    |-- LogFullError               no space left; nothing was appended
+    |-- LogIOError                 the operating system failed to read or write; nothing was appended
+    |-- LogDamagedError            SQLite finds the file damaged
+    |   `-- CorruptRecordError     one record is damaged; others are still readable
+    |-- EncodingError              a value cannot be serialised; nothing was appended
+    |   `-- RecordTooLargeError    it can, but not in one record; nothing was appended
+    |-- BaseErasedError            a delta's base went away meanwhile (the saver encodes again)
+    |-- ProjectionError            a projection failed; nothing was appended
+    `-- ConfigError                what was passed in cannot be what was meant (also a ValueError)
+        `-- ThreadExistsError      the thread to be created is already there
+
+Values that the text mentions are attributes, too. None of them quotes what is in the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+
+__all__ = [
+    "BaseErasedError",
+    "ConfigError",
+    "CorruptRecordError",
+    "EncodingError",
+    "EventLogError",
+    "LogBusyError",
+    "LogClosedError",
+    "LogDamagedError",
+    "LogFullError",
+    "LogIOError",
+    "LogOpenError",
+    "LogReadOnlyError",
+    "NewerFormatError",
+    "NotAnEventLogError",
+    "ProjectionError",
+    "RecordTooLargeError",
+    "ThreadExistsError",
+]
+
+
+class EventLogError(Exception):
+    """The root: catch it to catch whatever the log raises."""
+
+
+class LogOpenError(EventLogError):
+    """The log cannot be opened or created. `path` says which."""
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class NotAnEventLogError(LogOpenError):
+    """The file is not an event log. It was looked at only, and is byte for byte what it was."""
+
+
+class NewerFormatError(LogOpenError):
+    """The file needs a newer version of this library: `found` is its version, `supported` ours."""
+
+    def __init__(self, message: str, *, path: str, found: int, supported: int) -> None:
+        super().__init__(message, path=path)
+        self.found = found
+        self.supported = supported
+
+
+class LogClosedError(EventLogError):
+    """The log was closed (or, a private temporary one, belongs to the process that forked this one)."""
+
+
+class LogBusyError(EventLogError):
+    """Another process or thread held the write lock for all of `waited_ms`. Nothing was appended."""
+
+    def __init__(self, message: str, *, path: str, waited_ms: int) -> None:
+        super().__init__(message)
+        self.path = path
+        self.waited_ms = waited_ms
+
+
+class LogReadOnlyError(EventLogError):
+    """A change was asked of a log that can only be read."""
+
+
+class LogFullError(EventLogError):
+    """The disk (or a quota) is full. Nothing was appended; reading goes on, and so does appending once there is space."""
+
+
+class LogIOError(EventLogError):
+    """The operating system reported an error. Nothing was appended by the call that raised it."""
+
+
+class LogDamagedError(EventLogError):
+    """SQLite finds the file's structure damaged. `verify()` says more; `rebuild()` mends projections."""
+
+
+class CorruptRecordError(LogDamagedError):
+    """A record, or what a projection says about it, is not what was appended: `position` says which, in `path`."""
+
+    def __init__(self, reason: str, *, path: str, position: int) -> None:
+        super().__init__(f"event {position} of {path} is damaged: {reason}. verify() lists all damage")
+        self.reason = reason
+        self.path = path
+        self.position = position
+
+
+class EncodingError(EventLogError, TypeError):
+    """A value cannot be serialised: `channel` holds it, at `path_in_value`. Nothing was appended."""
+
+    def __init__(self, message: str, *, channel: str, path_in_value: str = "") -> None:
+        super().__init__(message)
+        self.channel = channel
+        self.path_in_value = path_in_value
+
+
+class RecordTooLargeError(EncodingError):
+    """An event's body has `size` bytes, more than the `limit`. Nothing was appended."""
+
+    def __init__(self, *, size: int, limit: int) -> None:
+        super().__init__(
+            f"the event's body has {size:,} bytes, more than the limit of {limit:,}: keep large values outside the "
+            "state, and refer to them",
+            channel="",
+        )
+        self.size = size
+        self.limit = limit
+
+
+class BaseErasedError(EventLogError):
+    """An event that a new record refers to is not there any more: `positions`. The caller encodes again, whole."""
+
+    def __init__(self, positions: tuple[int, ...]) -> None:
+        super().__init__(f"events {positions} are referred to, but have been erased")
+        self.positions = positions
+
+
+class ProjectionError(EventLogError):
+    """A projection failed at an event; the append, or the catching up, was rolled back."""
+
+    def __init__(self, message: str, *, projection: str, position: int | None = None) -> None:
+        super().__init__(message)
+        self.projection = projection
+        self.position = position
+
+
+class ConfigError(EventLogError, ValueError):
+    """An argument or a config is not usable. Nothing was changed."""
+
+
+class ThreadExistsError(ConfigError):
+    """A thread of this id has checkpoints already: `thread_id`."""
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(f"thread {thread_id!r} has checkpoints already: choose another id, or delete_thread() it first")
+        self.thread_id = thread_id
+
+
+@contextmanager
+def translated(path: str, *, busy_timeout_ms: int = 0) -> Iterator[None]:
+    """Turn apsw's errors inside the block into this module's, chained."""
+    try:
+        yield
+    except apsw.BusyError as e:
+        raise LogBusyError(
+            f"{path} was locked by another process for {busy_timeout_ms} ms: nothing was changed. Is a process stopped "
+            "or stuck in a transaction? A longer busy_timeout_ms waits longer",
+            path=path,
+            waited_ms=busy_timeout_ms,
+        ) from e
+    except apsw.ReadOnlyError as e:
+        raise LogReadOnlyError(f"{path} cannot be written: {e}") from e
+    except apsw.FullError as e:
+        raise LogFullError(f"no space left for {path}: nothing was changed; free some space, then go on") from e
+    except apsw.CantOpenError as e:
+        raise LogOpenError(f"{path} cannot be opened: {e}", path=path) from e
+    except apsw.NotADBError as e:
+        raise NotAnEventLogError(f"{path} is not a SQLite database (or its header is damaged): {e}", path=path) from e
+    except (apsw.CorruptError, apsw.SchemaChangeError, UnicodeDecodeError) as e:
+        raise LogDamagedError(f"{path} is damaged: {type(e).__name__}. verify() lists all damage") from e
+    except apsw.ConnectionClosedError as e:
+        raise LogClosedError(f"{path} is closed") from e
+    except apsw.IOError as e:
+        raise LogIOError(f"reading or writing {path} failed: {e}") from e

@@ -1,0 +1,261 @@
+"""Events: what is asked to be appended, what has been recorded, and the data of each kind.
+
+Numbers of kinds are persisted. What an event does to the projections is not said here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from .value import Stored
+
+__all__ = [
+    "Carry",
+    "Compaction",
+    "CopiedStream",
+    "Copy",
+    "DeleteForRuns",
+    "DeleteThread",
+    "EventData",
+    "Head",
+    "Import",
+    "Kind",
+    "NewEvent",
+    "Prune",
+    "Put",
+    "PutWrites",
+    "RecordedEvent",
+    "Removal",
+    "Restate",
+    "Thread",
+    "Write",
+]
+
+
+class Kind(IntEnum):
+    """What an event is. Frozen: these numbers stand in files."""
+
+    PUT = 1
+    PUT_WRITES = 2
+    DELETE_THREAD = 3
+    DELETE_FOR_RUNS = 4
+    PRUNE = 5
+    COPY = 6
+    THREAD = 7
+    IMPORT = 8
+    CARRY = 9
+    COMPACTION = 10
+    RESTATE = 11
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A checkpoint. `metadata` is packed plain data; a parent is named, whether it exists or not."""
+
+    checkpoint_id: str
+    parent_id: str | None
+    metadata: bytes
+    channels: Mapping[str, Stored]
+    channel_versions: Stored
+    versions_seen: Stored
+    frame: Mapping[str, Any]
+    rest: Stored | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of a task. `idx` is its place in the batch, or negative for a special channel."""
+
+    channel: str
+    idx: int
+    value: Stored
+
+
+@dataclass(frozen=True, slots=True)
+class PutWrites:
+    """The writes of one task at a checkpoint, which may not be there yet."""
+
+    checkpoint_id: str
+    task_id: str
+    task_path: str
+    writes: tuple[Write, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteThread:
+    """Everything of the thread is gone; the counts say how much that was."""
+
+    checkpoints: int
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """In one stream: checkpoints that are gone with their writes, and those that stay as ancestors only."""
+
+    thread_id: str
+    checkpoint_ns: str
+    removed: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteForRuns:
+    """The checkpoints of these runs are gone."""
+
+    run_ids: tuple[str, ...]
+    removals: tuple[Removal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Threads that are gone whole, and checkpoints that are."""
+
+    strategy: str
+    deleted_threads: tuple[str, ...]
+    removals: tuple[Removal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedStream:
+    """What of one namespace is copied: (checkpoint_id, position, hidden) of puts, (checkpoint_id, position) of put_writes."""
+
+    checkpoint_ns: str
+    checkpoints: tuple[tuple[str, int, bool], ...]
+    writes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Events that from now on also stand in the target thread. `how` is "copy" or "fork"."""
+
+    how: str
+    source_thread_id: str
+    from_checkpoint_id: str | None
+    streams: tuple[CopiedStream, ...]
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A thread's name and metadata from now on, whole."""
+
+    name: str | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """The events at these positions, (first, last) ranges, came from elsewhere."""
+
+    source: Mapping[str, Any]
+    imported: tuple[tuple[int, int], ...]
+    checkpoints: int
+    writes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """Facts of a projection that outlive the events they came from."""
+
+    projection: str
+    facts: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """Positions erased in this event's own transaction, as (first, last) ranges."""
+
+    policy: Mapping[str, Any]
+    erased: tuple[tuple[int, int], ...]
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Restate:
+    """The same checkpoint in other bytes, so that those it was made of can be erased."""
+
+    hidden: bool
+    put: Put
+
+
+EventData = (
+    Put
+    | PutWrites
+    | DeleteThread
+    | DeleteForRuns
+    | Prune
+    | Copy
+    | Thread
+    | Import
+    | Carry
+    | Compaction
+    | Restate
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event before it is recorded. `thread_id` None means the whole log; a thread-wide event has the namespace ''."""
+
+    data: EventData
+    thread_id: str | None = None
+    checkpoint_ns: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event in the log.
+
+    Attributes:
+        position: its place: 1, 2, 3 ...
+        recorded_at: UTC, microseconds since 1970-01-01, by the clock of the process that appended it.
+        kind: what it is.
+        thread_id: the thread it is about; None: the whole log.
+        checkpoint_ns: the namespace it is about; "" for a thread-wide event, None for the whole log.
+        data: what it says; values are opaque (tag, bytes) or references: `EventLog.values` resolves them.
+        size: bytes of its record.
+        digest: SHA-256 of its record.
+        link: hash of everything up to it.
+        stream: the file's key of (thread_id, checkpoint_ns): local to this file.
+        thread: the file's key of thread_id: local to this file.
+    """
+
+    position: int
+    recorded_at: int
+    kind: Kind
+    thread_id: str | None
+    checkpoint_ns: str | None
+    data: EventData = field(repr=False)
+    size: int
+    digest: bytes = field(repr=False)
+    link: bytes = field(repr=False)
+    stream: int | None = field(repr=False, default=None)
+    thread: int | None = field(repr=False, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest event's position and link; kept elsewhere, an anchor."""
+
+    position: int
+    link: bytes
+
+    def __str__(self) -> str:
+        return f"{self.position}:{self.link.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> Head:
+        """Read what `str` gives, POSITION:HEX.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        position, _, link = text.strip().partition(":")
+        head = cls(int(position), bytes.fromhex(link))
+        if head.position < 0 or len(head.link) != 32:
+            raise ValueError(f"{text!r} is not POSITION:LINK with a link of 64 hexadecimal digits")
+        return head

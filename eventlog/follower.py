@@ -1,0 +1,32 @@
+"""What the log asks of whoever keeps tables in step with it: the projections, which it does not know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import apsw
+
+from .event import RecordedEvent
+from .verify import Finding
+
+if TYPE_CHECKING:
+    from .log import EventLog
+
+__all__ = ["Follower"]
+
+
+class Follower(Protocol):
+    """Keeps tables that are derived from the log."""
+
+    def attach(self, log: EventLog) -> int:
+        """Bring the tables up to date, when the log is opened and whenever its generation has changed; give the generation."""
+        ...
+
+    def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:
+        """Take in an event in the transaction that appends it. Raising rolls the append back."""
+        ...
+
+    def verify(self, log: EventLog) -> Iterator[Finding]:
+        """Yield every difference between the tables and what the log says they should be."""
+        ...

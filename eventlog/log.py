@@ -1,0 +1,411 @@
+"""EventLog: the append-only log in one SQLite file. Knows nothing of LangGraph, nor of what the projections hold."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from types import TracebackType
+
+import apsw
+
+from . import appender
+from .aio import iterate, run
+from .database import Database
+from .errors import ConfigError, CorruptRecordError, LogOpenError, LogReadOnlyError
+from .event import Head, Kind, NewEvent, Put, RecordedEvent, Restate
+from .follower import Follower
+from .opening import Found, check_schema, create, look, prepare_folder, use_wal
+from .reader import EventReader, Row, touches
+from .streams import StreamKeys
+from .subscription import Subscription
+from .value import Carried, Whole
+from .verify import Finding, verify_log
+
+__all__ = ["EventLog"]
+
+_GENERATION = "SELECT generation FROM meta"
+_PAGE = 64
+_MAX_PAGE = 1024
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Appended:
+    """Tells threads of this process that something was appended, so that they need not poll."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.seen = 0
+
+    def notify(self) -> None:
+        """Wake whoever waits."""
+        with self._changed:
+            self.seen += 1
+            self._changed.notify_all()
+
+    def wait(self, seen: int, timeout_s: float) -> None:
+        """Wait until something has happened since `seen` was read, or for so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.seen != seen, timeout_s)
+
+
+class EventLog:
+    """The log at `path`: read it, verify it, follow it, from any thread and any number of processes.
+
+    Args:
+        path: of the file, made with its folders if it is not there; ":memory:" and "" give a private log that ends with close().
+        synchronous: "FULL": what was appended survives power loss. "NORMAL": it survives the process; power loss may take the last
+            commits, never the order of those before.
+        busy_timeout_ms: how long to wait for other writers.
+        read_only: never change the file, nor need the right to.
+        follower: keeps the projections. Without one, nothing can be appended to a log that has projections.
+        clock: gives the present, UTC, in microseconds since 1970-01-01.
+
+    Raises:
+        LogOpenError: and its kinds, when `path` cannot be a log; what is there is left as it is.
+
+    Close it with `with`, `async with`, close() or aclose(); a ResourceWarning names one that was forgotten.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        synchronous: str = "FULL",
+        busy_timeout_ms: int = 30_000,
+        read_only: bool = False,
+        follower: Follower | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._database: Database | None = None
+        if synchronous not in ("FULL", "NORMAL"):
+            raise ConfigError(f'synchronous is "FULL" or "NORMAL", not {synchronous!r}')
+        if busy_timeout_ms < 0:
+            raise ConfigError(f"busy_timeout_ms is 0 or more, not {busy_timeout_ms}")
+        self.path = _absolute(path)
+        self.appended = Appended()
+        self.keys = StreamKeys()
+        self.reader = EventReader(self.path or "the temporary log")
+        self._clock = clock or _now_us
+        self._follower = follower
+        database = Database(
+            self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only
+        )
+        try:
+            self._open(database)
+            self._database = database
+            self._generation = self._attach()
+        except BaseException:
+            self._database = None
+            database.close()
+            raise
+
+    def _open(self, database: Database) -> None:
+        if database.private:
+            with database.exclusive() as connection:
+                create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
+            return
+        found = look(self.path)
+        if database.read_only:
+            if found is Found.NOTHING:
+                raise LogOpenError(f"{self.path} is not there (or empty), and read_only=True does not make it", path=self.path)
+            with database.reading() as connection:
+                check_schema(connection, path=self.path)
+            return
+        if found is Found.NOTHING:
+            prepare_folder(self.path)
+        with database.exclusive() as connection:
+            if connection.readonly("main"):
+                raise LogOpenError(
+                    f"{self.path} may not be written: mend its permissions, or read it with read_only=True", path=self.path
+                )
+            if found is Found.NOTHING:
+                create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
+            use_wal(connection, timeout_ms=database.busy_timeout_ms)
+            check_schema(connection, path=self.path)
+
+    def _attach(self) -> int | None:
+        return None if self._follower is None else self._follower.attach(self)
+
+    # Appending: used by the saver.
+
+    def append(self, event: NewEvent) -> RecordedEvent:
+        """Append one event, with what the projections make of it; durable, as `synchronous` says, when this returns.
+
+        Raises:
+            BaseErasedError: something that it refers to has been erased meanwhile.
+            LogBusyError, LogReadOnlyError, LogFullError, LogIOError, LogClosedError, EncodingError, ProjectionError: nothing was appended.
+        """
+        prepared = appender.prepare(event)
+        recorded = self._in_transaction(lambda _: prepared)
+        assert recorded is not None
+        return recorded
+
+    def transact(self, decide: Callable[[apsw.Connection], NewEvent | None]) -> RecordedEvent | None:
+        """Append the event that `decide` makes of what it reads, in one transaction; nothing if it gives None."""
+
+        def prepare(connection: apsw.Connection) -> appender.PreparedEvent | None:
+            event = decide(connection)
+            return None if event is None else appender.prepare(event)
+
+        return self._in_transaction(prepare)
+
+    def _in_transaction(
+        self, prepare: Callable[[apsw.Connection], appender.PreparedEvent | None]
+    ) -> RecordedEvent | None:
+        while True:
+            try:
+                with self.database.writing() as connection:
+                    self._check_generation(connection)
+                    prepared = prepare(connection)
+                    if prepared is None:
+                        return None
+                    recorded = appender.append(connection, prepared, keys=self.keys, clock=self._clock)
+                    if self._follower is not None:
+                        self._follower.apply(connection, recorded)
+            except _GenerationChanged:
+                self._generation = self._attach()
+                continue
+            except BaseException:
+                self.keys.rolled_back()
+                raise
+            self.keys.committed()
+            self.appended.notify()
+            return recorded
+
+    def _check_generation(self, connection: apsw.Connection) -> None:
+        if self._follower is None:
+            if connection.execute("SELECT 1 FROM projection LIMIT 1").fetchone():
+                raise LogReadOnlyError(
+                    f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
+                )
+            return
+        if connection.execute(_GENERATION).fetchone()[0] != self._generation:
+            raise _GenerationChanged
+
+    # Reading.
+
+    def head(self) -> Head:
+        """Give the newest event's position and link: kept elsewhere, an anchor for verify(). Position 0 is an empty log."""
+        with self.database.reading() as connection:
+            return self.reader.head(connection)
+
+    def read(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        thread_id: str | None = None,
+        kinds: Collection[Kind] | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """Yield events in order, decoded down to opaque values.
+
+        Args:
+            after: only events at greater positions.
+            limit: at most so many.
+            thread_id: only events that are about this thread, be it among others.
+            kinds: only events of these kinds.
+
+        Holds no transaction between pages: writers go on, and events appended meanwhile are yielded, too. Erased events are not there.
+
+        Raises:
+            CorruptRecordError: a record is damaged; reading on after its position is possible.
+        """
+        if limit is not None and limit < 0:
+            raise ConfigError(f"limit is 0 or more, not {limit}")
+        self.database  # noqa: B018  raises now, not at the first event, if the log is closed
+        return self._read(after, limit, thread_id, None if kinds is None else frozenset(kinds))
+
+    def _read(
+        self, after: int, limit: int | None, thread_id: str | None, kinds: frozenset[Kind] | None
+    ) -> Iterator[RecordedEvent]:
+        size = _PAGE if limit is None else min(limit, _PAGE)
+        left = limit
+        while left is None or left > 0:
+            rows = self._page(after, size, thread_id)
+            for row in rows:
+                event = self.reader.to_event(row)
+                if _matches(event, thread_id, kinds):
+                    yield event
+                    if left is not None:
+                        left -= 1
+                        if left == 0:
+                            return
+            if len(rows) < size:
+                return
+            after = rows[-1][0]
+            size = min(2 * size, _MAX_PAGE)
+
+    def _page(self, after: int, size: int, thread_id: str | None) -> list[Row]:
+        with self.database.reading() as connection:
+            if thread_id is None:
+                return self.reader.page(connection, after, size)
+            thread = self.keys.find_thread(connection, str(thread_id))
+            # An unknown thread may still be named by events of the whole log; none has the key 0.
+            return self.reader.page(connection, after, size, thread or 0)
+
+    def values(self, event: RecordedEvent) -> dict[str, Whole]:
+        """Give every channel's value at a put (or restate), references resolved, as opaque (tag, data); {} for other kinds.
+
+        Raises:
+            CorruptRecordError: an event that it refers to is damaged.
+        """
+        with self.database.reading() as connection:
+            return self.values_in(connection, event)
+
+    def values_in(self, connection: apsw.Connection, event: RecordedEvent) -> dict[str, Whole]:
+        """Do what `values` does, in a transaction of the caller's."""
+        put = event.data.put if isinstance(event.data, Restate) else event.data
+        if not isinstance(put, Put):
+            return {}
+        return {
+            name: value if isinstance(value, Whole) else self.resolve(connection, event.position, name, value)
+            for name, value in put.channels.items()
+        }
+
+    def resolve(self, connection: apsw.Connection, position: int, channel: str, value: Carried) -> Whole:
+        """Give what a carried value stands for; `position` is the event that carries it.
+
+        Raises:
+            CorruptRecordError: the base is damaged, not there, or does not hold it.
+        """
+        found = self.reader.data(connection, value.base)
+        base = None if found is None else found[1]
+        put = base.put if isinstance(base, Restate) else base
+        stored = put.channels.get(channel) if isinstance(put, Put) else None
+        if not isinstance(stored, Whole):
+            raise CorruptRecordError(
+                f"event {value.base}, which should hold one of its values, does not", path=self.path, position=position
+            )
+        return stored
+
+    def subscribe(
+        self,
+        after: int = 0,
+        *,
+        thread_id: str | None = None,
+        kinds: Collection[Kind] | None = None,
+        poll_interval_ms: int = 50,
+    ) -> Subscription:
+        """Follow the log from after a position, whichever process appends, with `for` or `async for`.
+
+        Events of this process arrive when they are committed, those of others after at most `poll_interval_ms`.
+        """
+        if poll_interval_ms < 1:
+            raise ConfigError(f"poll_interval_ms is 1 or more, not {poll_interval_ms}")
+
+        wanted = None if kinds is None else frozenset(kinds)
+
+        def fetch(position: int) -> tuple[list[RecordedEvent], int]:
+            rows = self._page(position, _PAGE, thread_id)
+            events = [event for row in rows if _matches(event := self.reader.to_event(row), thread_id, wanted)]
+            return events, rows[-1][0] if rows else position
+
+        return Subscription(self, after, fetch, poll_interval_ms)
+
+    def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]:
+        """Yield everything that is not as it should be: nothing, if all is well.
+
+        Finds every flipped byte of a record, every event that is missing, swapped, added or changed, and every projection that is not
+        what a rebuild gives. It cannot find that the newest events were cut off, or that someone recomputed the
+        whole chain, unless it is given an `anchor`: what head() gave before, kept where that someone cannot reach it.
+        Runs beside writers; memory is bounded; reads the whole file.
+        """
+        yield from verify_log(self.database, self.reader, anchor=anchor)
+        if self._follower is not None:
+            yield from self._follower.verify(self)
+
+    async def aread(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        thread_id: str | None = None,
+        kinds: Collection[Kind] | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Async `read`."""
+        async for event in iterate(self.read(after=after, limit=limit, thread_id=thread_id, kinds=kinds)):
+            yield event
+
+    async def ahead(self) -> Head:
+        """Async `head`."""
+        return await run(self.head)
+
+    async def averify(self, *, anchor: Head | None = None) -> AsyncIterator[Finding]:
+        """Async `verify`."""
+        async for finding in iterate(self.verify(anchor=anchor)):
+            yield finding
+
+    # Closing.
+
+    @property
+    def database(self) -> Database:
+        """The connections.
+
+        Raises:
+            LogClosedError: the log is closed.
+        """
+        assert self._database is not None
+        self._database._check_open()
+        return self._database
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._database is None or self._database.closed
+
+    def close(self) -> None:
+        """Close the file; subscriptions end. Closing again does nothing."""
+        if self._database is not None:
+            self._database.close()
+            self.appended.notify()
+
+    async def aclose(self) -> None:
+        """Async `close`."""
+        await run(self.close)
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> EventLog:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        database = getattr(self, "_database", None)
+        if database is not None and not database.closed:
+            warnings.warn(f"{self!r} was not closed: use `with`, or close()", ResourceWarning, stacklevel=2, source=self)
+            database.close()
+
+    def __repr__(self) -> str:
+        return f"<EventLog {self.path!r}{' closed' if self.closed else ''}>"
+
+
+class _GenerationChanged(Exception):
+    """The projections' shape was changed by another process since this one looked."""
+
+
+def _matches(event: RecordedEvent, thread_id: str | None, kinds: frozenset[Kind] | None) -> bool:
+    return (kinds is None or event.kind in kinds) and (thread_id is None or touches(event, thread_id))
+
+
+def _absolute(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise ConfigError(f"path is a str or a path object, not {type(text).__name__}")
+    if text in (":memory:", ""):
+        return text
+    if "\0" in text:
+        raise ConfigError("path holds a NUL")
+    return os.path.abspath(os.path.expanduser(text))
+

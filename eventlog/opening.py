@@ -1,0 +1,224 @@
+"""Finding out what a path holds before touching it, and making a new log (FORMAT.md section 1).
+
+A file that may not be ours is looked at with `immutable=1` only: merely opening a killed program's database would fold its WAL,
+and a plain open() of a file that this process has open would drop its POSIX locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from enum import Enum
+from importlib.resources import files
+from pathlib import Path
+
+import apsw
+
+from .connection import immutable_uri, pause
+from .errors import LogDamagedError, LogOpenError, NewerFormatError, NotAnEventLogError
+from .integrity import genesis_link
+
+__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "Found", "check_schema", "create", "expected_schema", "folded", "look", "prepare_folder", "use_wal"]
+
+# Persisted: do not change.
+APPLICATION_ID = 0x4C474556  # "LGEV"
+FORMAT_VERSION = 1
+_AUTO_VACUUM_INCREMENTAL = 2
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+
+_SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+class Found(Enum):
+    """What a path holds."""
+
+    NOTHING = "nothing"
+    LOG = "a log"
+
+
+def look(path: str) -> Found:
+    """Tell what is at `path`, leaving it as it is.
+
+    Raises:
+        NotAnEventLogError: something else is there.
+        NewerFormatError: a log is there that this version cannot read.
+        LogOpenError: it is a folder, or cannot be looked at.
+    """
+    if os.path.isdir(path):
+        raise LogOpenError(f"{path} is a folder: give the path of a file in it, {path}/agent.db for instance", path=path)
+    if not os.path.exists(path):
+        return Found.NOTHING
+    if not os.path.isfile(path):
+        raise LogOpenError(f"{path} is not a regular file: give the path of one", path=path)
+    if os.path.getsize(path) == 0:
+        if _size(path + "-wal") > 0:
+            raise _foreign(path, "is empty, but has a WAL beside it")
+        return Found.NOTHING
+    unfinished = _is_unfinished_creation(path)
+    try:
+        application_id, version, tables = _look_inside(path)
+    except (apsw.NotADBError, apsw.CorruptError):
+        if unfinished:
+            return Found.NOTHING
+        raise _foreign(path, "is not a SQLite database (or its header is damaged)") from None
+    except apsw.Error as e:
+        raise LogOpenError(f"{path} cannot be read: {e}", path=path) from e
+    if application_id != APPLICATION_ID:
+        raise _foreign(path, _describe(tables))
+    if unfinished:
+        return Found.NOTHING
+    if version > FORMAT_VERSION:
+        raise NewerFormatError(
+            f"{path} has format version {version}, and this library reads up to {FORMAT_VERSION}: "
+            "upgrade langgraph-checkpoint-eventlog",
+            path=path,
+            found=version,
+            supported=FORMAT_VERSION,
+        )
+    return Found.LOG
+
+
+def _look_inside(path: str) -> tuple[int, int, list[str]]:
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+        application_id = connection.pragma("application_id")
+        version = connection.pragma("user_version")
+        if application_id == APPLICATION_ID:
+            return application_id, version, []
+        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        return application_id, version, [name for (name,) in names]
+
+
+def _describe(tables: list[str]) -> str:
+    if {"checkpoints", "writes"} <= set(tables):
+        return "is a database of LangGraph's own SqliteSaver"
+    return "is some other SQLite database"
+
+
+def _foreign(path: str, what: str) -> NotAnEventLogError:
+    return NotAnEventLogError(
+        f"{path} {what}, not an event log: it was left as it is. Give another path, and a new log is made there", path=path
+    )
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _is_unfinished_creation(path: str) -> bool:
+    """Tell whether a hot rollback journal says that the database was empty before it."""
+    try:
+        with Path(path + "-journal").open("rb") as journal:
+            header = journal.read(20)
+    except OSError:
+        return False
+    return header[:8] == _JOURNAL_MAGIC and header[16:20] == bytes(4)
+
+
+def prepare_folder(path: str) -> None:
+    """Make the folders above `path`, and the file, for its owner only (SQLite gives the WAL the same permissions).
+
+    Raises:
+        LogOpenError: that is not allowed, or a file is in the way.
+    """
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as e:
+        raise LogOpenError(
+            f"{path} cannot be created: {e.strerror}. Give a path in a folder that can be written", path=path
+        ) from e
+
+
+def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: int) -> None:
+    """Make the tables, unless another process has done so meanwhile. Atomic: a kill leaves nothing, or all of it.
+
+    The transaction begins deferred: BEGIN IMMEDIATE writes the first page before auto_vacuum could be set, and auto_vacuum
+    outside of a transaction commits a page of its own.
+
+    Raises:
+        NotAnEventLogError: another program has made its tables there meanwhile.
+        apsw.BusyError: others kept it locked all the time.
+    """
+    deadline = time.monotonic() + timeout_ms / 1000
+    while True:
+        try:
+            connection.execute("BEGIN")
+            if connection.pragma("application_id") != APPLICATION_ID:
+                if connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                    raise _foreign(path, "is some other SQLite database")
+                _write_schema(connection, now_us)
+            connection.execute("COMMIT")
+            return
+        except apsw.BusyError:
+            # Another process is creating it: two that have read cannot both go on to write.
+            connection.execute("ROLLBACK")
+            if time.monotonic() >= deadline:
+                raise
+            pause()
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _write_schema(connection: apsw.Connection, now_us: int) -> None:
+    connection.pragma("auto_vacuum", _AUTO_VACUUM_INCREMENTAL)
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", FORMAT_VERSION)
+    connection.execute(_SCHEMA)
+    log_id = os.urandom(16)
+    connection.execute(
+        "INSERT INTO meta (id, head, link, generation, log_id, created_at) VALUES (1, 0, ?, 1, ?, ?)",
+        (genesis_link(log_id=log_id, created_at=now_us), log_id, now_us),
+    )
+
+
+def use_wal(connection: apsw.Connection, *, timeout_ms: int) -> None:
+    """Switch the file to WAL, waiting for those who are still in a transaction of the old kind."""
+    deadline = time.monotonic() + timeout_ms / 1000
+    while True:
+        try:
+            connection.pragma("journal_mode", "wal")
+            return
+        except apsw.BusyError:
+            if time.monotonic() >= deadline:
+                raise
+            pause()
+
+
+def check_schema(connection: apsw.Connection, *, path: str) -> None:
+    """Check that the log's tables and triggers are there and as they should be.
+
+    Raises:
+        LogDamagedError: one is missing or different: without its triggers, a log is not append-only.
+    """
+    found = {name: folded(sql) for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema") if sql}
+    for name, sql in expected_schema().items():
+        if found.get(name) != sql:
+            what = "is missing" if name not in found else "is not what it should be"
+            raise LogDamagedError(f"{path} is damaged, or was tampered with: {name} {what} in its schema")
+
+
+def expected_schema() -> dict[str, str]:
+    """Give the log's own tables, index and triggers: name to SQL, white space folded."""
+    global _expected
+    if _expected is None:
+        with contextlib.closing(apsw.Connection(":memory:")) as connection:
+            connection.execute(_SCHEMA)
+            rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+            _expected = {name: folded(sql) for name, sql in rows}
+    return _expected
+
+
+_expected: dict[str, str] | None = None
+
+
+def folded(sql: str) -> str:
+    """Give SQL with its white space folded, to compare."""
+    return " ".join(sql.split())

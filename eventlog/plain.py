@@ -1,0 +1,105 @@
+"""Plain data as msgpack: what the log itself can read, without anyone's serializer.
+
+None, bool, int, float, str, bytes, list and dict, and `Whole` for what needed a serializer (FORMAT.md
+section 3). Tuples become lists, as they do in JSON. Nothing here runs code found in the data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+
+from .value import Whole
+
+__all__ = ["PlainDataError", "pack", "unpack"]
+
+# Persisted: do not change.
+_EXT_WHOLE = 1
+_EXT_BIG_INTEGER = 2
+_BIG_INTEGER = re.compile(rb"-?[1-9][0-9]{0,4299}")  # 4,300 digits are Python's own limit for int(str)
+# msgpack turns its timestamp type (-1) into an object without asking the hook: these begin one.
+_TIMESTAMP_HEADERS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+
+
+class PlainDataError(ValueError):
+    """The bytes are not plain data, or the object is none."""
+
+
+def pack(obj: Any, *, fallback: Callable[[Any], Whole] | None = None) -> bytes:
+    """Encode plain data.
+
+    Args:
+        obj: what to encode; strings may hold NULs and lone surrogates.
+        fallback: turns an object that is not plain into a `Whole`; without it such an object is an error.
+
+    Raises:
+        PlainDataError: an object is not plain, or nested deeper than 500.
+    """
+
+    def default(o: Any) -> Any:
+        if isinstance(o, Whole):
+            return msgpack.ExtType(_EXT_WHOLE, _packb([o.tag, o.data]))
+        if isinstance(o, int):
+            return msgpack.ExtType(_EXT_BIG_INTEGER, str(o).encode("ascii"))
+        if fallback is not None:
+            return default(fallback(o))
+        raise PlainDataError(f"{type(o).__name__} is not plain data")
+
+    try:
+        packed: bytes = msgpack.packb(obj, default=default, unicode_errors="surrogatepass")
+    except PlainDataError:
+        raise
+    except (ValueError, OverflowError, RecursionError) as e:
+        raise PlainDataError(str(e)) from e
+    return packed
+
+
+def _packb(obj: Any) -> bytes:
+    packed: bytes = msgpack.packb(obj, unicode_errors="surrogatepass")
+    return packed
+
+
+def _ext(code: int, data: bytes) -> Any:
+    if code == _EXT_WHOLE:
+        tag, payload = _unpackb(data)
+        if type(tag) is not str or type(payload) is not bytes:
+            raise PlainDataError("a serialised object is [tag, data]")
+        return Whole(tag, payload)
+    if code == _EXT_BIG_INTEGER:
+        if not _BIG_INTEGER.fullmatch(data):
+            raise PlainDataError("a large integer is not written as one")
+        return int(data.decode("ascii"))
+    raise PlainDataError(f"extension type {code} is not known")
+
+
+def _unpackb(data: bytes) -> Any:
+    return msgpack.unpackb(data, ext_hook=_ext, strict_map_key=False, unicode_errors="surrogatepass")
+
+
+def unpack(data: bytes) -> Any:
+    """Decode what `pack` made. Hostile bytes are a PlainDataError, never more than a small multiple of their size in memory."""
+    try:
+        unpacked = _unpackb(data)
+        if any(header in data for header in _TIMESTAMP_HEADERS):
+            _refuse_timestamps(unpacked)
+        return unpacked
+    except PlainDataError:
+        raise
+    # ValueError covers msgpack's own tree; TypeError is an unhashable map key.
+    except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as e:
+        raise PlainDataError(f"not plain data: {type(e).__name__}") from e
+
+
+def _refuse_timestamps(unpacked: Any) -> None:
+    pending = [unpacked]
+    while pending:
+        found = pending.pop()
+        if isinstance(found, msgpack.Timestamp):
+            raise PlainDataError("a timestamp is not plain data")
+        if isinstance(found, dict):
+            pending += [*found.keys(), *found.values()]
+        elif isinstance(found, list):
+            pending += found

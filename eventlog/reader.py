@@ -1,0 +1,120 @@
+"""Reading the table `event`: rows to RecordedEvents, each checked before it is decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from . import body as body_codec
+from . import record as record_codec
+from .body import BodyFormatError
+from .errors import CorruptRecordError
+from .event import DeleteForRuns, EventData, Head, Kind, Prune, RecordedEvent
+from .integrity import digest_of
+from .record import RecordFormatError
+
+__all__ = ["EventReader", "Row", "touches"]
+
+_COLUMNS = """
+SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
+FROM event AS e LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread"""
+_ONE = f"{_COLUMNS} WHERE e.position = ?"
+_AFTER = f"{_COLUMNS} WHERE e.position > ? ORDER BY e.position LIMIT ?"
+# The inner select reads the index alone; events of the whole log (stream NULL) may be about the thread, too.
+_AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
+  SELECT position FROM event WHERE stream IN (SELECT stream FROM stream WHERE thread = ?1) AND position > ?2
+  UNION ALL SELECT position FROM event WHERE stream IS NULL AND position > ?2
+  ORDER BY 1 LIMIT ?3) ORDER BY e.position"""
+_HEAD = "SELECT head, link FROM meta"
+_RECORD = "SELECT kind, stream, record, digest FROM event WHERE position = ?"
+
+Row = tuple[Any, ...]
+
+
+class EventReader:
+    """Reads events on a connection that the caller holds. `path` is for error messages."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def head(self, connection: apsw.Connection) -> Head:
+        """Give the newest event's position and link."""
+        position, link = connection.execute(_HEAD).fetchone()
+        return Head(position, link)
+
+    def one(self, connection: apsw.Connection, position: int) -> RecordedEvent | None:
+        """Give the event at a position; None if it has been erased or was never there."""
+        row = connection.execute(_ONE, (position,)).fetchone()
+        return None if row is None else self.to_event(row)
+
+    def data(self, connection: apsw.Connection, position: int) -> tuple[int | None, EventData, int] | None:
+        """Give (stream, data, size of the record) of an event, without what else a RecordedEvent knows; None if it is not there.
+
+        Raises:
+            CorruptRecordError: its record is damaged.
+        """
+        row = connection.execute(_RECORD, (position,)).fetchone()
+        if row is None:
+            return None
+        kind, stream, record, digest = row
+        return stream, self.decode(position, kind, record, digest), len(record)
+
+    def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:
+        """Give the rows of up to `limit` events after a position, in order: of all, or of those that may be about a thread."""
+        if thread is None:
+            return connection.execute(_AFTER, (after, limit)).fetchall()
+        return connection.execute(_AFTER_IN_THREAD, (thread, after, limit)).fetchall()
+
+    def decode(self, position: int, kind: int, record: bytes, digest: bytes) -> EventData:
+        """Check and decode a record.
+
+        Raises:
+            CorruptRecordError: it is not what was appended.
+        """
+        if digest_of(record) != digest:
+            raise CorruptRecordError("its record does not match its digest", path=self._path, position=position)
+        try:
+            bases, body = record_codec.decode(record)
+            if bases and bases[-1] >= position:
+                raise RecordFormatError("it refers to what comes after it")
+            return body_codec.decode_body(kind, body, bases)
+        except (RecordFormatError, BodyFormatError) as e:
+            raise CorruptRecordError(str(e), path=self._path, position=position) from e
+
+    def to_event(self, row: Row) -> RecordedEvent:
+        """Turn a row into an event.
+
+        Raises:
+            CorruptRecordError: its record is damaged, or it names a stream that is not there.
+        """
+        position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns = row
+        data = self.decode(position, kind, record, digest)
+        if stream is not None and thread_id is None:
+            raise CorruptRecordError("its stream is not in the file", path=self._path, position=position)
+        return RecordedEvent(
+            position=position,
+            recorded_at=recorded_at,
+            kind=Kind(kind),
+            thread_id=thread_id,
+            checkpoint_ns=checkpoint_ns,
+            data=data,
+            size=len(record),
+            digest=digest,
+            link=link,
+            stream=stream,
+            thread=thread,
+        )
+
+
+def touches(event: RecordedEvent, thread_id: str) -> bool:
+    """Tell whether an event is about a thread, be it among others."""
+    if event.thread_id is not None:
+        return event.thread_id == thread_id
+    match event.data:
+        case DeleteForRuns(removals=removals):
+            return any(removal.thread_id == thread_id for removal in removals)
+        case Prune(deleted_threads=deleted, removals=removals):
+            return thread_id in deleted or any(removal.thread_id == thread_id for removal in removals)
+    return False
+

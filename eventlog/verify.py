@@ -1,0 +1,255 @@
+"""Checking a log against FORMAT.md section 9. Findings are yielded, never raised; memory stays bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apsw
+
+from .body import stored_values
+from .database import Database
+from .errors import CorruptRecordError, EventLogError
+from .event import Compaction, Copy, EventData, Head, Kind, Put, RecordedEvent, Restate
+from .integrity import genesis_link, inner_of, leaf_of, link_of
+from .opening import APPLICATION_ID, FORMAT_VERSION, expected_schema, folded
+from .reader import EventReader
+from .value import Carried
+
+__all__ = ["Finding", "verify_log"]
+
+_BATCH = 256
+_META = "SELECT id, head, link, log_id, created_at FROM meta"
+_ROWS = """
+SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
+FROM event AS e NOT INDEXED LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread
+WHERE e.position > ? ORDER BY e.position LIMIT ?"""
+_STUBS = "SELECT position, kind, inner FROM erased NOT INDEXED WHERE position > ? AND position <= ? ORDER BY position"
+_BEYOND = "SELECT (SELECT max(position) FROM event), (SELECT max(position) FROM erased)"
+_BEFORE = "SELECT (SELECT min(position) FROM event), (SELECT min(position) FROM erased)"
+_UNUSED_STREAMS = """
+SELECT s.stream FROM stream AS s NOT INDEXED
+WHERE NOT EXISTS (SELECT 1 FROM event AS e WHERE e.stream = s.stream) LIMIT 1000"""
+_UNUSED_THREADS = """
+SELECT t.thread FROM thread AS t NOT INDEXED
+WHERE NOT EXISTS (SELECT 1 FROM stream AS s WHERE s.thread = t.thread) LIMIT 1000"""
+_STREAM_KEY = "SELECT stream FROM stream AS s JOIN thread AS t USING (thread) WHERE t.thread_id = ? AND s.checkpoint_ns = ?"
+_KIND = "SELECT kind FROM event WHERE position = ?1 UNION ALL SELECT kind FROM erased WHERE position = ?1"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be.
+
+    Attributes:
+        code: what it is, a word that stays the same: "digest", "link", "gap", "head", "anchor", "record", "base", "erased", "stream",
+            "schema", "meta", "sqlite", "projection".
+        position: the event it is about, if it is about one.
+        message: for people.
+    """
+
+    code: str
+    position: int | None
+    message: str
+
+    def __str__(self) -> str:
+        where = "" if self.position is None else f"event {self.position}: "
+        return f"[{self.code}] {where}{self.message}"
+
+
+def verify_log(database: Database, reader: EventReader, *, anchor: Head | None) -> Iterator[Finding]:
+    """Check the file's structure, every event up to the present head, and the chain; then, given an anchor, that the chain has it.
+
+    Reads in batches, with no transaction held between them, so that it can run beside writers.
+    """
+    with database.reading() as connection:
+        yield from list(_check_file(connection))
+        metas = connection.execute(_META).fetchall()
+    if len(metas) != 1:
+        yield Finding("meta", None, f"the table meta has {len(metas)} rows, not one")
+        return
+    _, head, head_link, log_id, created_at = metas[0]
+    chain = _Chain(database, reader, head=head, link=genesis_link(log_id=log_id, created_at=created_at), anchor=anchor)
+    yield from chain.check()
+    if chain.link != head_link:
+        yield Finding("head", head, "the chain does not end in the link that the table meta holds")
+    yield from chain.check_anchor()
+    with database.reading() as connection:
+        yield from list(_check_streams(connection, chain.copied_streams))
+
+
+def _check_file(connection: apsw.Connection) -> Iterator[Finding]:
+    try:
+        for (line,) in connection.execute("PRAGMA integrity_check(100)"):
+            if line != "ok":
+                yield Finding("sqlite", None, line)
+    except (apsw.Error, UnicodeDecodeError) as e:
+        yield Finding("sqlite", None, f"SQLite's own check stopped: {type(e).__name__}")
+    expected = {"application_id": APPLICATION_ID, "user_version": FORMAT_VERSION, "auto_vacuum": 2, "encoding": "UTF-8"}
+    for name, value in expected.items():
+        found = connection.pragma(name)
+        if found != value:
+            yield Finding("schema", None, f"{name} is {found!r}, not {value!r}")
+    rows = connection.execute("SELECT type, name, tbl_name, CAST(sql AS BLOB) FROM sqlite_schema").fetchall()
+    schema = {name: folded(sql.decode(errors="replace")) for _, name, _, sql in rows if sql is not None}
+    for name, sql in expected_schema().items():
+        if schema.get(name) != sql:
+            yield Finding("schema", None, f"{name} is {'missing' if name not in schema else 'changed'} in the schema")
+    tables = set(expected_schema())
+    for kind, name, table, _ in rows:
+        extra_index = kind == "index" and table in tables and not name.startswith("sqlite_autoindex_")
+        extra = kind in ("trigger", "view") or extra_index
+        if extra and name not in tables:
+            yield Finding("schema", None, f"the {kind} {name} on {table} does not belong there")
+
+
+def _check_streams(connection: apsw.Connection, copied: set[tuple[str, str]]) -> Iterator[Finding]:
+    if connection.execute("SELECT 1 FROM erased LIMIT 1").fetchone():
+        return  # whose stream an erased event had is not known any more
+    used = set()
+    for address in copied:
+        used |= {row[0] for row in connection.execute(_STREAM_KEY, address)}
+    for (stream,) in connection.execute(_UNUSED_STREAMS):
+        if stream not in used:
+            yield Finding("stream", None, f"stream {stream} is used by no event")
+    for (thread,) in connection.execute(_UNUSED_THREADS):
+        yield Finding("stream", None, f"thread {thread} is used by no stream")
+
+
+class _Chain:
+    """Walks events and stubs in order."""
+
+    def __init__(self, database: Database, reader: EventReader, *, head: int, link: bytes, anchor: Head | None) -> None:
+        self._database = database
+        self._reader = reader
+        self._head = head
+        self._anchor = anchor
+        self._anchor_link: bytes | None = link if anchor is not None and anchor.position == 0 else None
+        self._stubs: set[int] = set()
+        self.link = link
+        self.copied_streams: set[tuple[str, str]] = set()
+
+    def check(self) -> Iterator[Finding]:
+        with self._database.reading() as connection:
+            smallest = [p for p in connection.execute(_BEFORE).fetchone() if p is not None and p < 1]
+        for position in smallest:
+            yield Finding("gap", position, "positions begin at 1")
+        after = 0
+        while after < self._head:
+            with self._database.reading() as connection:
+                found = list(self._check_batch(connection, after))
+                after = self._after
+            yield from found
+        yield from self._check_end()
+        for position in sorted(self._stubs)[:1000]:
+            yield Finding("erased", position, "it was erased, but no compaction says so")
+
+    def _check_batch(self, connection: apsw.Connection, after: int) -> Iterator[Finding]:
+        rows = connection.execute(_ROWS, (after, _BATCH)).fetchall()
+        full = len(rows) == _BATCH
+        rows = [row for row in rows if row[0] <= self._head]
+        last = rows[-1][0] if rows and full else self._head
+        stubs = connection.execute(_STUBS, (after, last)).fetchall()
+        pending = sorted([(row[0], True, row) for row in rows] + [(stub[0], False, stub) for stub in stubs])
+        expected = after + 1
+        for position, is_event, row in pending:
+            if position < expected:
+                yield Finding("gap", position, "it is there, and erased as well")
+                continue
+            if position > expected:
+                yield from self._gap(expected, position - 1)
+            expected = position + 1
+            yield from self._check_event(connection, row) if is_event else self._check_stub(row)
+            if self._anchor is not None and position == self._anchor.position:
+                self._anchor_link = self.link
+        if expected <= last:
+            yield from self._gap(expected, last)
+        self._after = last
+
+    def _gap(self, first: int, last: int) -> Iterator[Finding]:
+        what = "it is missing" if first == last else f"it and all up to {last} are missing"
+        yield Finding("gap", first, what)
+
+    def _check_stub(self, row: tuple[int, int, bytes]) -> Iterator[Finding]:
+        position, kind, inner = row
+        if kind not in (Kind.PUT, Kind.PUT_WRITES):
+            yield Finding("erased", position, f"an event of kind {kind} is never erased")
+        self._stubs.add(position)
+        self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
+
+    def _check_event(self, connection: apsw.Connection, row: tuple[object, ...]) -> Iterator[Finding]:
+        position, recorded_at, kind, stream, _, digest, link, _, thread_id, checkpoint_ns = row
+        address = None if stream is None else (thread_id or "", checkpoint_ns or "")
+        inner = inner_of(recorded_at=recorded_at, address=address, digest=digest)  # type: ignore[arg-type]
+        self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))  # type: ignore[arg-type]
+        if self.link != link:
+            yield Finding("link", position, "it is not the event that was appended here, or one before it is not")  # type: ignore[arg-type]
+            self.link = link  # type: ignore[assignment]  # go on from what is there, to tell further damage apart
+        try:
+            event = self._reader.to_event(row)
+        except CorruptRecordError as e:
+            code = "stream" if "stream" in e.reason else "digest" if "digest" in e.reason else "record"
+            yield Finding(code, e.position, e.reason)
+            return
+        yield from self._check_references(connection, event)
+
+    def _check_references(self, connection: apsw.Connection, event: RecordedEvent) -> Iterator[Finding]:
+        data = event.data
+        if isinstance(data, Put | Restate):
+            yield from self._check_carried(connection, event.position, data)
+        elif isinstance(data, Copy):
+            yield from self._check_copied(connection, event, data)
+        elif isinstance(data, Compaction):
+            declared = {p for first, last in data.erased for p in range(first, min(last, event.position) + 1)}
+            self._stubs -= declared
+
+    def _check_carried(self, connection: apsw.Connection, position: int, data: Put | Restate) -> Iterator[Finding]:
+        put = data.put if isinstance(data, Restate) else data
+        fields = {**put.channels, "channel_versions": put.channel_versions}
+        if not any(isinstance(value, Carried) for value in stored_values(put)):
+            return
+        for name, value in fields.items():
+            if isinstance(value, Carried) and not _stores(self._data(connection, value.base), name):
+                yield Finding("base", position, f"event {value.base}, which should hold one of its values, does not")
+                return
+
+    def _data(self, connection: apsw.Connection, position: int) -> EventData | None:
+        try:
+            found = self._reader.data(connection, position)
+        except EventLogError:
+            return None
+        return None if found is None else found[1]
+
+    def _check_copied(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> Iterator[Finding]:
+        for stream in data.streams:
+            self.copied_streams.add((event.thread_id or "", stream.checkpoint_ns))
+            puts = [(p, (Kind.PUT, Kind.RESTATE)) for _, p, _ in stream.checkpoints]
+            for position, kinds in puts + [(p, (Kind.PUT_WRITES,)) for _, p in stream.writes]:
+                row = connection.execute(_KIND, (position,)).fetchone()
+                if row is None or row[0] not in kinds or position >= event.position:
+                    yield Finding("base", event.position, f"it copies event {position}, which is not there to be copied")
+
+    def _check_end(self) -> Iterator[Finding]:
+        with self._database.reading() as connection:
+            newest, newest_erased = connection.execute(_BEYOND).fetchone()
+            head = self._reader.head(connection).position
+        if (newest or 0) != head:
+            yield Finding("head", newest, f"it is the newest event, but the table meta says {head}")
+        if (newest_erased or 0) >= max(head, 1):
+            yield Finding("erased", newest_erased, "the newest event is never erased")
+
+    def check_anchor(self) -> Iterator[Finding]:
+        if self._anchor is None:
+            return
+        if self._anchor.position > self._head:
+            yield Finding("anchor", self._anchor.position, f"the log ends at {self._head}: its tail has been cut off")
+        elif self._anchor_link != self._anchor.link:
+            yield Finding("anchor", self._anchor.position, "the log up to here is not the one that the anchor was taken from")
+
+
+def _stores(data: EventData | None, name: str) -> bool:
+    put = data.put if isinstance(data, Restate) else data
+    if not isinstance(put, Put):
+        return False
+    value = put.channels.get(name)
+    return value is not None and not isinstance(value, Carried)

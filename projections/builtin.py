@@ -1,0 +1,206 @@
+"""What each event does to the built-in projections (FORMAT.md section 4), live and in a rebuild alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import apsw
+
+from ..eventlog.event import (
+    Carry,
+    CopiedStream,
+    Copy,
+    DeleteForRuns,
+    DeleteThread,
+    Prune,
+    Put,
+    PutWrites,
+    RecordedEvent,
+    Removal,
+    Restate,
+    Thread,
+)
+from ..eventlog.plain import pack, unpack
+from ..eventlog.reader import EventReader
+from ..eventlog.streams import StreamKeys
+from .history import CheckpointRow, History
+from .latest import Latest
+from .pending_writes import PendingWrites, WritesRow
+from .table import Table
+from .threads import Threads
+
+__all__ = ["BuiltIn"]
+
+
+class BuiltIn:
+    """The four tables, or with a suffix their shadows.
+
+    Args:
+        reader: reads the events that a copy names.
+        keys: finds streams, and adds those that a copy makes.
+        suffix: of the tables' names.
+    """
+
+    def __init__(self, reader: EventReader, keys: StreamKeys, *, suffix: str = "") -> None:
+        self.latest = Latest(suffix)
+        self.history = History(suffix)
+        self.pending_writes = PendingWrites(suffix)
+        self.threads = Threads(suffix)
+        self.tables: tuple[Table, ...] = (self.latest, self.history, self.pending_writes, self.threads)
+        self._reader = reader
+        self._keys = keys
+
+    def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:
+        """Take in one event, in the caller's transaction."""
+        match event.data:
+            case Put():
+                self._put(connection, event, event.data, hidden=False)
+            case Restate():
+                self._put(connection, event, event.data.put, hidden=event.data.hidden)
+            case PutWrites():
+                self._put_writes(connection, event, event.data)
+            case DeleteThread():
+                assert event.thread is not None
+                self._delete_thread(connection, event.thread)
+            case DeleteForRuns():
+                self._remove_all(connection, event.data.removals)
+            case Prune():
+                for thread_id in event.data.deleted_threads:
+                    thread = self._keys.find_thread(connection, thread_id)
+                    if thread is not None:
+                        self._delete_thread(connection, thread)
+                self._remove_all(connection, event.data.removals)
+            case Copy():
+                self._copy(connection, event, event.data)
+            case Thread():
+                assert event.thread is not None
+                self.threads.touch(connection, event.thread, event.recorded_at)
+                metadata = pack(event.data.metadata) if event.data.metadata else None
+                self.threads.describe(connection, event.thread, event.data.name, metadata)
+            case Carry(projection="threads"):
+                self._carry(connection, event.data)
+
+    def _put(self, connection: apsw.Connection, event: RecordedEvent, put: Put, *, hidden: bool) -> None:
+        assert event.stream is not None
+        assert event.thread is not None
+        row = CheckpointRow(
+            event.stream, put.checkpoint_id, event.position, event.position, put.parent_id, hidden, event.size, put.metadata
+        )
+        checkpoints, size = self._put_row(connection, row)
+        if isinstance(event.data, Restate):
+            self.threads.ensure(connection, event.thread, event.recorded_at)
+            self.threads.change(connection, event.thread, checkpoints=checkpoints, writes=0, size=size)
+        else:
+            self.threads.touch(connection, event.thread, event.recorded_at, checkpoints=checkpoints, size=size)
+
+    def _put_row(self, connection: apsw.Connection, row: CheckpointRow) -> tuple[int, int]:
+        """Put a row; give by how much the visible checkpoints and the bytes have grown."""
+        old_hidden, old_size = self.history.put(connection, row, _run_id(row.metadata)) or (True, 0)
+        if row.hidden:
+            if not old_hidden:
+                self.latest.find_again(connection, row.stream)
+        else:
+            self.latest.advance(connection, row.stream, row.checkpoint_id)
+        return int(not row.hidden) - int(not old_hidden), row.size - old_size
+
+    def _put_writes(self, connection: apsw.Connection, event: RecordedEvent, data: PutWrites) -> None:
+        assert event.stream is not None
+        assert event.thread is not None
+        count = len(data.writes)
+        row = WritesRow(event.stream, data.checkpoint_id, event.position, 0, event.position, count, event.size)
+        self.pending_writes.add(connection, row)
+        self.threads.touch(connection, event.thread, event.recorded_at, writes=count, size=event.size)
+
+    def _delete_thread(self, connection: apsw.Connection, thread: int) -> None:
+        for stream, _ in self._keys.streams_of(connection, thread):
+            self.history.remove_stream(connection, stream)
+            self.pending_writes.remove_stream(connection, stream)
+            self.latest.remove(connection, stream)
+        self.threads.remove(connection, thread)
+
+    def _remove_all(self, connection: apsw.Connection, removals: tuple[Removal, ...]) -> None:
+        for removal in removals:
+            found = self._keys.find(connection, removal.thread_id, removal.checkpoint_ns)
+            if found is not None:
+                self._remove(connection, removal, *found)
+
+    def _remove(self, connection: apsw.Connection, removal: Removal, thread: int, stream: int) -> None:
+        checkpoints = writes = size = 0
+        for checkpoint_id in removal.removed:
+            old_hidden, old_size = self.history.remove(connection, stream, checkpoint_id) or (True, 0)
+            old_writes, writes_size = self.pending_writes.remove(connection, stream, checkpoint_id)
+            checkpoints += int(not old_hidden)
+            writes += old_writes
+            size += old_size + writes_size
+        for checkpoint_id in removal.hidden:
+            checkpoints += int(self.history.hide(connection, stream, checkpoint_id))
+        self.latest.find_again(connection, stream)
+        self.threads.change(connection, thread, checkpoints=-checkpoints, writes=-writes, size=-size)
+
+    def _copy(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> None:
+        assert event.thread is not None
+        assert event.thread_id is not None
+        checkpoints = writes = size = ordinal = 0
+        for copied in data.streams:
+            _, stream = self._keys.ensure(connection, event.thread_id, copied.checkpoint_ns)
+            more, grown = self._copy_checkpoints(connection, event, data, copied, stream)
+            checkpoints += more
+            size += grown
+            for checkpoint_id, position in copied.writes:
+                found = self._reader.data(connection, position)
+                if found is not None and isinstance(found[1], PutWrites):
+                    row = WritesRow(
+                        stream, checkpoint_id, event.position, ordinal, position, len(found[1].writes), found[2]
+                    )
+                    self.pending_writes.add(connection, row)
+                    writes += row.writes
+                    size += row.size
+                ordinal += 1
+        self.threads.touch(
+            connection, event.thread, event.recorded_at, checkpoints=checkpoints, writes=writes, size=size
+        )
+        if data.metadata is not None:
+            self.threads.set_metadata(connection, event.thread, pack(data.metadata))
+
+    def _copy_checkpoints(
+        self, connection: apsw.Connection, event: RecordedEvent, data: Copy, copied: CopiedStream, stream: int
+    ) -> tuple[int, int]:
+        checkpoints = size = 0
+        for checkpoint_id, position, hidden in copied.checkpoints:
+            found = self._reader.data(connection, position)
+            put = None if found is None else found[1].put if isinstance(found[1], Restate) else found[1]
+            if found is None or not isinstance(put, Put):
+                continue  # erased since: a later event removes what was copied
+            metadata = _for_thread(put.metadata, data.source_thread_id, event.thread_id)
+            row = CheckpointRow(
+                stream, checkpoint_id, position, event.position, put.parent_id, hidden, found[2], metadata
+            )
+            more, grown = self._put_row(connection, row)
+            checkpoints += more
+            size += grown
+        return checkpoints, size
+
+    def _carry(self, connection: apsw.Connection, data: Carry) -> None:
+        for thread_id, created_at, last_activity in data.facts:
+            thread = self._keys.find_thread(connection, thread_id)
+            if thread is not None:
+                self.threads.carry(connection, thread, created_at, last_activity)
+
+
+def _run_id(metadata: bytes) -> str | None:
+    run_id = unpack(metadata).get("run_id")
+    if not isinstance(run_id, str | int):
+        return None
+    try:
+        str(run_id).encode()
+    except UnicodeEncodeError:
+        return None  # a lone surrogate cannot stand in a TEXT column, nor be asked for
+    return str(run_id)
+
+
+def _for_thread(metadata: bytes, source: str, target: str | None) -> bytes:
+    """Give metadata as the copy has it: where it names its own thread, it names the new one."""
+    unpacked: dict[str, Any] = unpack(metadata)
+    if unpacked.get("thread_id") != source:
+        return metadata
+    return pack({**unpacked, "thread_id": target})

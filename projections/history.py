@@ -1,0 +1,190 @@
+"""Projection `history`: every checkpoint there is, its parent, its metadata, and where its record stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apsw
+
+from .table import Table
+
+__all__ = ["CheckpointRow", "History"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """A checkpoint without its values.
+
+    Attributes:
+        stream: the file's key of its thread and namespace.
+        checkpoint_id: its id.
+        position: the event whose record holds it; with a copy, the one that was copied.
+        applied: the event that put it here: `position`, or the copy.
+        parent_id: its parent's id, whether that is there or not.
+        hidden: kept only as an ancestor of others.
+        size: bytes of the record.
+        metadata: packed plain data.
+    """
+
+    stream: int
+    checkpoint_id: str
+    position: int
+    applied: int
+    parent_id: str | None
+    hidden: bool
+    size: int
+    metadata: bytes
+
+
+_COLUMNS = "h.stream, h.checkpoint_id, h.position, h.applied, h.parent_id, h.hidden, h.bytes, h.metadata"
+
+
+class History(Table):
+    """Rows keyed by (stream, checkpoint_id), also ordered by checkpoint_id over all streams, and by run_id."""
+
+    name = "history"
+    schema_version = 1
+    key = "stream, checkpoint_id"
+    ddl = """
+CREATE TABLE history@ (
+  stream INTEGER NOT NULL,
+  checkpoint_id TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  applied INTEGER NOT NULL,
+  parent_id TEXT,
+  run_id TEXT,
+  hidden INTEGER NOT NULL CHECK (hidden IN (0, 1)),
+  bytes INTEGER NOT NULL,
+  metadata BLOB NOT NULL,
+  PRIMARY KEY (stream, checkpoint_id),
+  UNIQUE (checkpoint_id, stream),
+  UNIQUE (run_id, checkpoint_id, stream)
+) STRICT, WITHOUT ROWID"""
+
+    _PUT = """
+INSERT OR REPLACE INTO history@ (stream, checkpoint_id, position, applied, parent_id, run_id, hidden, bytes, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    _FACTS = "SELECT hidden, bytes FROM history@ WHERE stream = ? AND checkpoint_id = ?"
+    _HIDE = "UPDATE history@ SET hidden = 1 WHERE stream = ? AND checkpoint_id = ?"
+    _REMOVE = "DELETE FROM history@ WHERE stream = ? AND checkpoint_id = ?"
+    _REMOVE_STREAM = "DELETE FROM history@ WHERE stream = ?"
+    _COUNT = "SELECT count(*) FILTER (WHERE hidden = 0), count(*) FROM history@ WHERE stream = ?"
+
+    _ONE = f"SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? AND h.checkpoint_id = ?"
+    _LATEST = f"""
+SELECT {_COLUMNS} FROM latest AS l JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id
+WHERE l.stream = ?"""
+    _ALL_OF_STREAM = f"SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? ORDER BY h.checkpoint_id"
+    _OF_RUN = f"SELECT {_COLUMNS} FROM history AS h WHERE h.run_id = ? ORDER BY h.checkpoint_id, h.stream"
+    # Pages newest first, strictly below (checkpoint_id, stream).
+    _PAGE_OF_STREAM = f"""
+SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ?1 AND h.hidden = 0
+ORDER BY h.checkpoint_id DESC LIMIT ?4"""
+    _PAGE_OF_STREAM_BELOW = f"""
+SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ?1 AND h.hidden = 0 AND h.checkpoint_id < ?2
+ORDER BY h.checkpoint_id DESC LIMIT ?4"""
+    _PAGE_OF_THREAD = f"""
+SELECT {_COLUMNS} FROM history AS h
+WHERE h.stream IN (SELECT stream FROM stream WHERE thread = ?1) AND h.hidden = 0
+  AND (?2 IS NULL OR (h.checkpoint_id, h.stream) < (?2, ?3))
+ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
+    _PAGE_OF_ALL = f"""
+SELECT {_COLUMNS} FROM history AS h WHERE h.hidden = 0
+ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
+    _PAGE_OF_ALL_BELOW = f"""
+SELECT {_COLUMNS} FROM history AS h WHERE h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?2, ?3)
+ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
+
+    # What events do.
+
+    def put(self, connection: apsw.Connection, row: CheckpointRow, run_id: str | None) -> tuple[bool, int] | None:
+        """Put a row in the place of the one of that key, if there is one; give that one's (hidden, size)."""
+        old = connection.execute(self.sql(self._FACTS), (row.stream, row.checkpoint_id)).fetchone()
+        values = (row.stream, row.checkpoint_id, row.position, row.applied, row.parent_id, run_id)
+        connection.execute(self.sql(self._PUT), (*values, int(row.hidden), row.size, row.metadata))
+        return None if old is None else (bool(old[0]), old[1])
+
+    def hide(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> bool:
+        """Hide a checkpoint; tell whether one was to be seen before."""
+        old = connection.execute(self.sql(self._FACTS), (stream, checkpoint_id)).fetchone()
+        connection.execute(self.sql(self._HIDE), (stream, checkpoint_id))
+        return old is not None and not old[0]
+
+    def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[bool, int] | None:
+        """Remove a checkpoint; give its (hidden, size), None if it was not there."""
+        old = connection.execute(self.sql(self._FACTS), (stream, checkpoint_id)).fetchone()
+        connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id))
+        return None if old is None else (bool(old[0]), old[1])
+
+    def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
+        """Remove all checkpoints of a stream."""
+        connection.execute(self.sql(self._REMOVE_STREAM), (stream,))
+
+    # What is read.
+
+    def one(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> CheckpointRow | None:
+        """Give a checkpoint, hidden or not."""
+        return _row(connection.execute(self._ONE, (stream, checkpoint_id)).fetchone())
+
+    def latest(self, connection: apsw.Connection, stream: int) -> CheckpointRow | None:
+        """Give the stream's latest checkpoint."""
+        return _row(connection.execute(self._LATEST, (stream,)).fetchone())
+
+    def of_stream(self, connection: apsw.Connection, stream: int) -> list[CheckpointRow]:
+        """Give all checkpoints of a stream, hidden ones too, by id."""
+        return [CheckpointRow(*r) for r in connection.execute(self._ALL_OF_STREAM, (stream,))]
+
+    def of_run(self, connection: apsw.Connection, run_id: str) -> list[CheckpointRow]:
+        """Give all checkpoints of a run, hidden ones too."""
+        return [CheckpointRow(*r) for r in connection.execute(self._OF_RUN, (run_id,))]
+
+    def count(self, connection: apsw.Connection, stream: int) -> tuple[int, int]:
+        """Give how many checkpoints of a stream can be seen, and how many there are."""
+        row: tuple[int, int] = connection.execute(self.sql(self._COUNT), (stream,)).fetchone()
+        return row
+
+    def page(
+        self,
+        connection: apsw.Connection,
+        *,
+        thread: int | None,
+        stream: int | None,
+        below: tuple[str, int] | None,
+        limit: int,
+    ) -> list[CheckpointRow]:
+        """Give a page of visible checkpoints, newest first by (checkpoint_id, stream), strictly below a key.
+
+        Args:
+            connection: within a read transaction.
+            thread: only this thread's; None: all threads'.
+            stream: only this stream's (then `thread` does not matter).
+            below: where the page before ended; None: from the newest.
+            limit: at most so many.
+        """
+        checkpoint_id, below_stream = below or (None, None)
+        if stream is not None:
+            sql = self._PAGE_OF_STREAM if below is None else self._PAGE_OF_STREAM_BELOW
+            bound = (stream, checkpoint_id, None, limit)
+        elif thread is not None:
+            sql, bound = self._PAGE_OF_THREAD, (thread, checkpoint_id, below_stream, limit)
+        else:
+            sql = self._PAGE_OF_ALL if below is None else self._PAGE_OF_ALL_BELOW
+            bound = (None, checkpoint_id, below_stream, limit)
+        return [CheckpointRow(*r) for r in connection.execute(sql, bound)]
+
+    def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
+        """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""
+        seen = {row.checkpoint_id}
+        parent_id = row.parent_id
+        while parent_id is not None and parent_id not in seen:
+            seen.add(parent_id)
+            parent = self.one(connection, row.stream, parent_id)
+            if parent is None:
+                return
+            yield parent
+            parent_id = parent.parent_id
+
+
+def _row(row: tuple[object, ...] | None) -> CheckpointRow | None:
+    return None if row is None else CheckpointRow(*row)  # type: ignore[arg-type]  # STRICT columns have these types

@@ -1,0 +1,123 @@
+"""Projection `pending_writes`: which put_writes events a checkpoint has, in the order in which they apply.
+
+One row for each event, not for each write: rows are what a put_writes costs. Which write wins a conflict is
+decided when they are read, by `effective`, from the events in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import apsw
+
+from ..eventlog.event import PutWrites
+from ..eventlog.value import Stored
+from .table import Table
+
+__all__ = ["EffectiveWrite", "PendingWrites", "WritesRow", "effective"]
+
+
+@dataclass(frozen=True, slots=True)
+class WritesRow:
+    """A put_writes event at a checkpoint.
+
+    Attributes:
+        stream: the file's key of the checkpoint's thread and namespace.
+        checkpoint_id: the checkpoint, which may not be there (yet).
+        applied: the event that put it here: `position`, or a copy.
+        ordinal: its place among those that one copy put here.
+        position: the event whose record holds the writes.
+        writes: how many.
+        size: bytes of the record.
+    """
+
+    stream: int
+    checkpoint_id: str
+    applied: int
+    ordinal: int
+    position: int
+    writes: int
+    size: int
+
+
+_COLUMNS = "stream, checkpoint_id, applied, ordinal, position, writes, bytes"
+
+
+class PendingWrites(Table):
+    """Rows keyed by (stream, checkpoint_id, applied, ordinal)."""
+
+    name = "pending_writes"
+    schema_version = 1
+    key = "stream, checkpoint_id, applied, ordinal"
+    ddl = """
+CREATE TABLE pending_writes@ (
+  stream INTEGER NOT NULL,
+  checkpoint_id TEXT NOT NULL,
+  applied INTEGER NOT NULL,
+  ordinal INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  writes INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  PRIMARY KEY (stream, checkpoint_id, applied, ordinal)
+) STRICT, WITHOUT ROWID"""
+
+    _ADD = f"INSERT INTO pending_writes@ ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    _REMOVE = "DELETE FROM pending_writes@ WHERE stream = ? AND checkpoint_id = ? RETURNING writes, bytes"
+    _REMOVE_STREAM = "DELETE FROM pending_writes@ WHERE stream = ?"
+    _COUNT = "SELECT coalesce(sum(writes), 0) FROM pending_writes@ WHERE stream = ?"
+    _OF = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? AND checkpoint_id = ? ORDER BY applied, ordinal"
+    _OF_STREAM = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? ORDER BY checkpoint_id, applied, ordinal"
+
+    def add(self, connection: apsw.Connection, row: WritesRow) -> None:
+        """Add an event's writes."""
+        values = (row.stream, row.checkpoint_id, row.applied, row.ordinal, row.position, row.writes, row.size)
+        connection.execute(self.sql(self._ADD), values)
+
+    def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
+        """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""
+        rows = connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id)).fetchall()
+        return sum(writes for writes, _ in rows), sum(size for _, size in rows)
+
+    def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
+        """Remove all writes of a stream."""
+        connection.execute(self.sql(self._REMOVE_STREAM), (stream,))
+
+    def count(self, connection: apsw.Connection, stream: int) -> int:
+        """Give how many writes a stream has."""
+        count: int = connection.execute(self.sql(self._COUNT), (stream,)).fetchone()[0]
+        return count
+
+    def of(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> list[WritesRow]:
+        """Give a checkpoint's rows, in the order in which they apply."""
+        return [WritesRow(*r) for r in connection.execute(self._OF, (stream, checkpoint_id))]
+
+    def of_stream(self, connection: apsw.Connection, stream: int) -> list[WritesRow]:
+        """Give all rows of a stream, by checkpoint, in the order in which they apply."""
+        return [WritesRow(*r) for r in connection.execute(self._OF_STREAM, (stream,))]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveWrite:
+    """A write that won."""
+
+    task_path: str
+    task_id: str
+    idx: int
+    channel: str
+    value: Stored
+
+
+def effective(events: Iterable[PutWrites]) -> list[EffectiveWrite]:
+    """Give what the events' writes come to, given in the order in which they apply, for one checkpoint.
+
+    A negative idx (a special channel) replaces what stands at the same (task_id, idx); any other keeps the first. The
+    result is in the order (task_path, task_id, idx), as LangGraph's `writes_sort_key` has it.
+    """
+    won: dict[tuple[str, int], EffectiveWrite] = {}
+    for event in events:
+        for write in event.writes:
+            key = (event.task_id, write.idx)
+            if write.idx < 0 or key not in won:
+                won[key] = EffectiveWrite(event.task_path, event.task_id, write.idx, write.channel, write.value)
+    return sorted(won.values(), key=lambda w: (w.task_path, w.task_id, w.idx))

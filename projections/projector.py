@@ -1,0 +1,121 @@
+"""The projector: keeps every projection in step with the log, in the transaction of each append."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apsw
+
+from ..eventlog.errors import ConfigError, LogDamagedError, NewerFormatError
+from ..eventlog.event import RecordedEvent
+from ..eventlog.log import EventLog
+from ..eventlog.verify import Finding
+from .builtin import BuiltIn
+from .check import compare_with_rebuild
+from .rebuild import create_tables, rebuild, record_versions
+from .registered import RegisteredProjection
+
+__all__ = ["Projector"]
+
+_VERSIONS = "SELECT name, schema_version FROM projection"
+_GENERATION = "SELECT generation FROM meta"
+
+
+class Projector:
+    """Follows one log with the built-in projections and a user's own.
+
+    Args:
+        projections: the user's; see `projection.Projection`.
+    """
+
+    def __init__(self, projections: Sequence[Any] = ()) -> None:
+        self._registered = [RegisteredProjection(projection) for projection in projections]
+        names = [registered.name for registered in self._registered]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"two projections have the same name: {sorted(names)}")
+        self._log: EventLog | None = None
+        self._builtin: BuiltIn | None = None
+
+    @property
+    def views(self) -> BuiltIn:
+        """The built-in projections, to read from."""
+        assert self._builtin is not None
+        return self._builtin
+
+    def attach(self, log: EventLog) -> int:
+        """Bring every projection up to date, and give the file's generation.
+
+        Raises:
+            NewerFormatError: a newer version of this library has changed their shape.
+        """
+        self._log = log
+        self._builtin = BuiltIn(log.reader, log.keys)
+        if log.database.read_only:
+            generation = self._check_read_only(log)
+        else:
+            generation = self._ensure_builtin(log)
+        for registered in self._registered:
+            registered.attach(log)
+        return generation
+
+    def _ensure_builtin(self, log: EventLog) -> int:
+        with log.database.writing() as connection:
+            versions = dict(connection.execute(_VERSIONS).fetchall())
+            up_to_date = self._is_up_to_date(log, versions)
+            if not up_to_date and log.reader.head(connection).position == 0:
+                create_tables(connection, self.views)
+                record_versions(connection, self.views)
+                up_to_date = True
+            generation: int = connection.execute(_GENERATION).fetchone()[0]
+        return generation if up_to_date else rebuild(log)
+
+    def _check_read_only(self, log: EventLog) -> int:
+        with log.database.reading() as connection:
+            versions = dict(connection.execute(_VERSIONS).fetchall())
+            generation: int = connection.execute(_GENERATION).fetchone()[0]
+        if not self._is_up_to_date(log, versions):
+            raise LogDamagedError(
+                f"the projections of {log.path} are of an older version, and read_only=True does not rebuild them: open it once for writing"
+            )
+        return generation
+
+    def _is_up_to_date(self, log: EventLog, versions: dict[str, int]) -> bool:
+        for table in self.views.tables:
+            found = versions.get(table.name, 0)
+            if found > table.schema_version:
+                raise NewerFormatError(
+                    f"the projection {table.name} of {log.path} has schema version {found}, and this library knows "
+                    f"{table.schema_version}: upgrade langgraph-checkpoint-eventlog",
+                    path=log.path,
+                    found=found,
+                    supported=table.schema_version,
+                )
+        return all(versions.get(table.name) == table.schema_version for table in self.views.tables)
+
+    def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:
+        """Take in an event in the transaction that appends it."""
+        assert self._log is not None
+        self.views.apply(connection, event)
+        for registered in self._registered:
+            registered.join(connection, self._log, event)
+
+    def rebuild(self, name: str | None = None) -> None:
+        """Rebuild the built-in projections (None), or the user's of that name, from the log.
+
+        Raises:
+            ConfigError: no projection of that name was given.
+        """
+        assert self._log is not None
+        if name is None:
+            rebuild(self._log)
+            return
+        for registered in self._registered:
+            if registered.name == name:
+                registered.rebuild(self._log)
+                return
+        raise ConfigError(f"no projection {name!r} was given: there are {[r.name for r in self._registered]}")
+
+    def verify(self, log: EventLog) -> Iterator[Finding]:
+        """Yield every difference between the built-in projections and a rebuild."""
+        return compare_with_rebuild(log)

@@ -1,0 +1,80 @@
+"""Which ancestors a checkpoint needs when others are removed: a delta channel is rebuilt from what its ancestors wrote.
+
+LangGraph's DeltaChannel stores nothing in most checkpoints; its value is the nearest ancestor's that holds one (the
+seed), and the writes of all ancestors since. (langgraph-checkpoint, BaseCheckpointSaver.get_delta_channel_history.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import apsw
+
+from ..eventlog.event import Put, PutWrites, Restate
+from ..eventlog.plain import unpack
+from ..eventlog.reader import EventReader
+from ..eventlog.value import PLAIN_TAG, Whole
+from .builtin import BuiltIn
+from .history import CheckpointRow
+
+__all__ = ["needed_ancestors"]
+
+
+def needed_ancestors(
+    views: BuiltIn,
+    reader: EventReader,
+    connection: apsw.Connection,
+    row: CheckpointRow,
+    *,
+    may_be_delta: Callable[[str], bool],
+) -> list[CheckpointRow]:
+    """Give the ancestors, nearest first, that `row` needs to stay readable.
+
+    A channel counts if it has a version but no value in the checkpoint, and `may_be_delta` does not rule it out; whether it really is a delta
+    channel only the graph knows, so that this may give too many, never too few.
+    """
+    put = _put(reader, connection, row)
+    if put is None:
+        return []
+    versions = _version_names(put)
+    candidates = None if versions is None else {name for name in versions - set(put.channels) if may_be_delta(name)}
+    seeded: set[str] = set(put.channels)
+    path: list[CheckpointRow] = []
+    needed = 0
+    for ancestor in views.history.ancestors(connection, row):
+        if candidates is not None and candidates <= seeded:
+            break
+        path.append(ancestor)
+        found = _put(reader, connection, ancestor)
+        holds = set() if found is None else set(found.channels)
+        involved = (holds | _written(views, reader, connection, ancestor)) - seeded
+        if candidates is not None:
+            involved &= candidates
+        if any(may_be_delta(name) for name in involved):
+            needed = len(path)
+        seeded |= holds
+    return path[:needed]
+
+
+def _put(reader: EventReader, connection: apsw.Connection, row: CheckpointRow) -> Put | None:
+    found = reader.data(connection, row.position)
+    data = None if found is None else found[1].put if isinstance(found[1], Restate) else found[1]
+    return data if isinstance(data, Put) else None
+
+
+def _version_names(put: Put) -> set[str] | None:
+    """Give the channels that have a version; None if there are none, or they cannot be read without the serializer."""
+    stored = put.channel_versions
+    if not isinstance(stored, Whole) or stored.tag != PLAIN_TAG:
+        return None
+    versions = unpack(stored.data)
+    return set(versions) if isinstance(versions, dict) and versions else None
+
+
+def _written(views: BuiltIn, reader: EventReader, connection: apsw.Connection, row: CheckpointRow) -> set[str]:
+    names: set[str] = set()
+    for writes in views.pending_writes.of(connection, row.stream, row.checkpoint_id):
+        found = reader.data(connection, writes.position)
+        if found is not None and isinstance(found[1], PutWrites):
+            names |= {write.channel for write in found[1].writes}
+    return names

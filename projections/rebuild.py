@@ -1,0 +1,91 @@
+"""Rebuilding the built-in projections from the log: into shadow tables, in short transactions, then a swap."""
+
+from __future__ import annotations
+
+import os
+
+import apsw
+
+from ..eventlog.errors import LogBusyError
+from ..eventlog.log import EventLog
+from ..eventlog.streams import StreamKeys
+from .builtin import BuiltIn
+
+__all__ = ["TABLES", "create_tables", "rebuild", "record_versions"]
+
+_BATCH = 500
+_SHADOW = "_rebuild"
+_OLD = "_old"
+_SET_VERSION = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES (?, ?, NULL)"
+# One row marks a rebuild under way: whoever starts another one takes the shadow tables over.
+_MARK = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES ('rebuild under way', ?, 0)"
+_MARKED = "SELECT schema_version FROM projection WHERE name = 'rebuild under way'"
+_UNMARK = "DELETE FROM projection WHERE name = 'rebuild under way'"
+_NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
+
+TABLES = ("latest", "history", "pending_writes", "threads")
+
+
+def create_tables(connection: apsw.Connection, builtin: BuiltIn, *, schema: str = "") -> None:
+    """Make the tables, in the main database or an attached one."""
+    for table in builtin.tables:
+        connection.execute(table.sql(table.ddl).replace("CREATE TABLE ", f"CREATE TABLE {schema}", 1))
+
+
+def record_versions(connection: apsw.Connection, builtin: BuiltIn) -> None:
+    """Note the schema versions of the tables that are there now."""
+    for table in builtin.tables:
+        connection.execute(_SET_VERSION, (table.name, table.schema_version))
+
+
+def rebuild(log: EventLog) -> int:
+    """Make the built-in projections anew from the log; give the file's new generation.
+
+    Appends go on meanwhile, on the old tables. A kill leaves the old tables in place, and the next rebuild clears up.
+
+    Raises:
+        LogBusyError: another rebuild took over.
+        CorruptRecordError: an event cannot be read; the old tables stay.
+    """
+    shadow = BuiltIn(log.reader, StreamKeys(), suffix=_SHADOW)
+    token = int.from_bytes(os.urandom(6), "big")
+    with log.database.writing() as connection:
+        _drop(connection, _SHADOW)
+        _drop(connection, _OLD)
+        create_tables(connection, shadow)
+        connection.execute(_MARK, (token,))
+    position = 0
+    while True:
+        with log.database.writing() as connection:
+            if connection.execute(_MARKED).fetchone() != (token,):
+                raise LogBusyError(
+                    f"another rebuild of {log.path} took over from this one", path=log.path, waited_ms=0
+                )
+            rows = log.reader.page(connection, position, _BATCH)
+            for row in rows:
+                shadow.apply(connection, log.reader.to_event(row))
+            if len(rows) < _BATCH:
+                generation = _swap(connection, shadow)
+                break
+            position = rows[-1][0]
+    with log.database.writing() as connection:
+        _drop(connection, _OLD)
+    return generation
+
+
+def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
+    """Put the shadows in the tables' place. Renaming is quick however large they are; dropping is not, and comes after."""
+    existing = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    for name in TABLES:
+        if name in existing:
+            connection.execute(f"ALTER TABLE {name} RENAME TO {name}{_OLD}")
+        connection.execute(f"ALTER TABLE {name}{_SHADOW} RENAME TO {name}")
+    record_versions(connection, shadow)
+    connection.execute(_UNMARK)
+    generation: int = connection.execute(_NEXT_GENERATION).fetchone()[0]
+    return generation
+
+
+def _drop(connection: apsw.Connection, suffix: str) -> None:
+    for name in TABLES:
+        connection.execute(f"DROP TABLE IF EXISTS {name}{suffix}")

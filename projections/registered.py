@@ -1,0 +1,138 @@
+"""A user's projection in the log's file: caught up in bounded batches, then joined to appends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+
+from ..eventlog.errors import CorruptRecordError, ProjectionError
+from ..eventlog.event import RecordedEvent
+from ..eventlog.log import EventLog
+from .projection import ProjectionTables, check_definition
+
+__all__ = ["RegisteredProjection"]
+
+_BATCH = 256
+_STATE = "SELECT schema_version, progress FROM projection WHERE name = ?"
+_SET_STATE = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES (?, ?, ?)"
+_ADVANCE = "UPDATE projection SET progress = ? WHERE name = ?"
+_OWN_TABLES = r"""
+SELECT name FROM sqlite_schema WHERE type = 'table' AND (name = ?1 OR name LIKE replace(?1, '_', '\_') || '\_%' ESCAPE '\')"""
+_ERASED = "SELECT 1 FROM erased LIMIT 1"
+
+
+class RegisteredProjection:
+    """A projection and where it is."""
+
+    def __init__(self, projection: Any) -> None:
+        check_definition(projection)
+        self.projection = projection
+        self.name: str = projection.name
+        self._tables: ProjectionTables | None = None
+
+    def attach(self, log: EventLog) -> None:
+        """Bring it up to date when the log is opened: rebuilt if its schema version is new, in bounded batches."""
+        if self._tables is None:
+            self._tables = ProjectionTables(self.name, log)
+            self.projection.db = self._tables
+        if log.database.read_only:
+            return  # it is read as it is: its progress says how old
+        with log.database.writing() as connection:
+            self._ensure_tables(connection)
+        self.catch_up(log)
+
+    def _ensure_tables(self, connection: apsw.Connection) -> None:
+        state = connection.execute(_STATE, (self.name,)).fetchone()
+        version = self.projection.schema_version
+        if state is not None and state[0] == version:
+            return
+        if state is not None and state[0] > version:
+            raise ProjectionError(
+                f"projection {self.name} has schema version {state[0]} in the file, and {version} in this program: "
+                "another program has a newer one. Upgrade this one",
+                projection=self.name,
+            )
+        if state is not None:
+            self._refuse_past_erasure(connection)
+        self._reset(connection)
+
+    def _refuse_past_erasure(self, connection: apsw.Connection) -> None:
+        if not hasattr(self.projection, "carry") and connection.execute(_ERASED).fetchone():
+            raise ProjectionError(
+                f"projection {self.name} cannot be rebuilt: events have been erased, and it has no carry()",
+                projection=self.name,
+            )
+
+    def _reset(self, connection: apsw.Connection) -> None:
+        for (table,) in connection.execute(_OWN_TABLES, (self.name,)).fetchall():
+            connection.execute(f'DROP TABLE "{table}"')  # a name that the schema holds, not input
+        connection.execute(_SET_STATE, (self.name, self.projection.schema_version, 0))
+        self._call(connection, None, self.projection.reset)
+
+    def rebuild(self, log: EventLog) -> None:
+        """Empty its tables and take in the whole log again; until that is done, reads see a part of it.
+
+        Raises:
+            ProjectionError: it failed, or events have been erased and it has no carry().
+        """
+        with log.database.writing() as connection:
+            self._refuse_past_erasure(connection)
+            self._reset(connection)
+        self.catch_up(log)
+
+    def catch_up(self, log: EventLog) -> None:
+        """Take in what is there, in transactions of at most 256 events, until nothing is left."""
+        while True:
+            with log.database.writing() as connection:
+                progress = connection.execute(_STATE, (self.name,)).fetchone()[1]
+                if self._take_in(connection, log, progress, _BATCH) < _BATCH:
+                    return
+
+    def join(self, connection: apsw.Connection, log: EventLog, event: RecordedEvent) -> None:
+        """Take in an event in the transaction that appends it, after what other processes appended without this projection.
+
+        If those are more than one batch, one batch is taken in now, and the event later.
+        """
+        state = connection.execute(_STATE, (self.name,)).fetchone()
+        if state is None or state[0] != self.projection.schema_version:
+            return  # a newer program has taken it over; progress() no longer moves here
+        progress = state[1]
+        if progress == event.position - 1:
+            self._call(connection, event, lambda: self.projection.apply(event))
+            connection.execute(_ADVANCE, (event.position, self.name))
+        else:
+            self._take_in(connection, log, progress, _BATCH)
+
+    def _take_in(self, connection: apsw.Connection, log: EventLog, progress: int, limit: int) -> int:
+        rows = log.reader.page(connection, progress, limit)
+        for row in rows:
+            try:
+                event = log.reader.to_event(row)
+            except CorruptRecordError:
+                continue  # verify() reports it; a damaged record must not keep the log from being opened
+            self._call(connection, event, lambda event=event: self.projection.apply(event))
+            progress = event.position
+        if rows:
+            connection.execute(_ADVANCE, (rows[-1][0], self.name))
+        return len(rows)
+
+    def _call(self, connection: apsw.Connection, event: RecordedEvent | None, method: Callable[[], None]) -> None:
+        assert self._tables is not None
+        self._tables._connection = connection
+        try:
+            method()
+        except ProjectionError:
+            raise
+        except Exception as e:
+            position = None if event is None else event.position
+            where = "reset()" if event is None else f"apply() at event {position}"
+            raise ProjectionError(
+                f"projection {self.name} failed in {where}: {type(e).__name__}. Nothing was changed. Mend the projection, "
+                "or open the log without it",
+                projection=self.name,
+                position=position,
+            ) from e
+        finally:
+            self._tables._connection = None

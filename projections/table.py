@@ -1,0 +1,38 @@
+"""What the built-in projections' tables have in common."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import ClassVar
+
+__all__ = ["Table"]
+
+
+@lru_cache(maxsize=1024)
+def _named(sql: str, suffix: str) -> str:
+    return sql.replace("@", suffix)
+
+
+class Table:
+    """A table of a built-in projection, or with a suffix the shadow in which it is being rebuilt.
+
+    SQL is written with `@` behind table names, where the suffix goes: a constant of this package, never input.
+
+    Attributes:
+        name: of the projection and its table.
+        schema_version: add 1 when the table, or what events do to it, changes: files are then rebuilt when opened.
+        key: the columns of the primary key, in order.
+        ddl: makes the table. Indexes are UNIQUE constraints, because those are renamed with it.
+    """
+
+    name: ClassVar[str]
+    schema_version: ClassVar[int]
+    key: ClassVar[str]
+    ddl: ClassVar[str]
+
+    def __init__(self, suffix: str = "") -> None:
+        self.suffix = suffix
+
+    def sql(self, sql: str) -> str:
+        """Give the SQL for this table or its shadow."""
+        return _named(sql, self.suffix)

@@ -1,0 +1,125 @@
+"""Projection `threads`: what there is to say of each thread without reading its checkpoints.
+
+Counts and bytes are sums over the rows of `history` and `pending_writes`, kept as these change. When a thread began and was last active, its
+name and its metadata last until the thread is deleted, whatever becomes of its events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import apsw
+
+from .table import Table
+
+__all__ = ["ThreadRow", "Threads"]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadRow:
+    """A thread. Times are UTC microseconds; metadata is packed plain data; `latest` is of the root namespace."""
+
+    thread: int
+    thread_id: str
+    created_at: int
+    last_activity: int
+    checkpoints: int
+    writes: int
+    size: int
+    name: str | None
+    metadata: bytes | None
+    latest_id: str | None
+    latest_metadata: bytes | None
+
+
+class Threads(Table):
+    """Rows keyed by thread."""
+
+    name = "threads"
+    schema_version = 1
+    key = "thread"
+    ddl = """
+CREATE TABLE threads@ (
+  thread INTEGER PRIMARY KEY,
+  created_at INTEGER NOT NULL,
+  last_activity INTEGER NOT NULL,
+  checkpoints INTEGER NOT NULL,
+  writes INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  name TEXT,
+  metadata BLOB
+) STRICT"""
+
+    _TOUCH = """
+INSERT INTO threads@ (thread, created_at, last_activity, checkpoints, writes, bytes) VALUES (?1, ?2, ?2, ?3, ?4, ?5)
+ON CONFLICT (thread) DO UPDATE SET
+  last_activity = excluded.last_activity, checkpoints = checkpoints + excluded.checkpoints,
+  writes = writes + excluded.writes, bytes = bytes + excluded.bytes"""
+    _CHANGE = """
+UPDATE threads@ SET checkpoints = checkpoints + ?2, writes = writes + ?3, bytes = bytes + ?4 WHERE thread = ?1"""
+    _ENSURE = """
+INSERT INTO threads@ (thread, created_at, last_activity, checkpoints, writes, bytes) VALUES (?1, ?2, ?2, 0, 0, 0)
+ON CONFLICT (thread) DO NOTHING"""
+    _DESCRIBE = "UPDATE threads@ SET name = ?2, metadata = ?3 WHERE thread = ?1"
+    _SET_METADATA = "UPDATE threads@ SET metadata = ?2 WHERE thread = ?1"
+    _CARRY = """
+INSERT INTO threads@ (thread, created_at, last_activity, checkpoints, writes, bytes) VALUES (?1, ?2, ?3, 0, 0, 0)
+ON CONFLICT (thread) DO UPDATE SET created_at = excluded.created_at, last_activity = excluded.last_activity"""
+    _REMOVE = "DELETE FROM threads@ WHERE thread = ?"
+
+    _FROM = """
+SELECT a.thread, t.thread_id, a.created_at, a.last_activity, a.checkpoints, a.writes, a.bytes, a.name, a.metadata,
+  l.checkpoint_id, h.metadata
+FROM threads AS a JOIN thread AS t ON t.thread = a.thread
+LEFT JOIN stream AS s ON s.thread = a.thread AND s.checkpoint_ns = ''
+LEFT JOIN latest AS l ON l.stream = s.stream
+LEFT JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id"""
+    _ONE = f"{_FROM} WHERE a.thread = ?"
+    # A thread is listed while it has something, or has been given a name or metadata.
+    _PAGE = f"""
+{_FROM} WHERE a.thread IN (
+  SELECT thread FROM threads
+  WHERE (checkpoints > 0 OR writes > 0 OR name IS NOT NULL OR metadata IS NOT NULL)
+    AND (?1 IS NULL OR (last_activity, thread) < (?1, ?2))
+  ORDER BY last_activity DESC, thread DESC LIMIT ?3)
+ORDER BY a.last_activity DESC, a.thread DESC"""
+
+    def touch(
+        self, connection: apsw.Connection, thread: int, at: int, *, checkpoints: int = 0, writes: int = 0, size: int = 0
+    ) -> None:
+        """Take in activity at a time, and what it changed."""
+        connection.execute(self.sql(self._TOUCH), (thread, at, checkpoints, writes, size))
+
+    def change(self, connection: apsw.Connection, thread: int, *, checkpoints: int, writes: int, size: int) -> None:
+        """Take in a change of counts that is not activity of the thread."""
+        connection.execute(self.sql(self._CHANGE), (thread, checkpoints, writes, size))
+
+    def ensure(self, connection: apsw.Connection, thread: int, at: int) -> None:
+        """Begin a thread, if it is not there."""
+        connection.execute(self.sql(self._ENSURE), (thread, at))
+
+    def describe(self, connection: apsw.Connection, thread: int, name: str | None, metadata: bytes | None) -> None:
+        """Replace a thread's name and metadata."""
+        connection.execute(self.sql(self._DESCRIBE), (thread, name, metadata))
+
+    def set_metadata(self, connection: apsw.Connection, thread: int, metadata: bytes | None) -> None:
+        """Replace a thread's metadata."""
+        connection.execute(self.sql(self._SET_METADATA), (thread, metadata))
+
+    def carry(self, connection: apsw.Connection, thread: int, created_at: int, last_activity: int) -> None:
+        """Replace when a thread began and was last active."""
+        connection.execute(self.sql(self._CARRY), (thread, created_at, last_activity))
+
+    def remove(self, connection: apsw.Connection, thread: int) -> None:
+        """Forget a thread."""
+        connection.execute(self.sql(self._REMOVE), (thread,))
+
+    def one(self, connection: apsw.Connection, thread: int) -> ThreadRow | None:
+        """Give a thread, listed or not."""
+        row = connection.execute(self._ONE, (thread,)).fetchone()
+        return None if row is None else ThreadRow(*row)
+
+    def page(self, connection: apsw.Connection, *, below: tuple[int, int] | None, limit: int) -> list[ThreadRow]:
+        """Give a page of threads, newest activity first, strictly below a (last_activity, thread)."""
+        last_activity, thread = below or (None, None)
+        return [ThreadRow(*r) for r in connection.execute(self._PAGE, (last_activity, thread, limit))]

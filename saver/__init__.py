@@ -1,0 +1,8 @@
+"""LangGraph's checkpointer over the event log: the only place that knows LangGraph."""
+
+from __future__ import annotations
+
+from .saver import EventLogSaver
+from .threads import ThreadInfo
+
+__all__ = ["EventLogSaver", "ThreadInfo"]

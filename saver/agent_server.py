@@ -1,0 +1,40 @@
+"""A ready-made checkpointer for LangGraph's Agent Server (`langgraph dev`). In langgraph.json:
+
+    "checkpointer": {"path": "langgraph_eventlog.saver.agent_server.checkpointer"}
+
+The file is named by the environment variable LANGGRAPH_EVENTLOG_PATH, and is `langgraph-eventlog.db` in the server's folder without it;
+LANGGRAPH_EVENTLOG_SYNCHRONOUS may be FULL (the default) or NORMAL.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal, cast
+
+from ..eventlog.aio import run
+from .saver import EventLogSaver
+
+__all__ = ["DEFAULT_PATH", "PATH_VARIABLE", "SYNCHRONOUS_VARIABLE", "checkpointer"]
+
+PATH_VARIABLE = "LANGGRAPH_EVENTLOG_PATH"
+SYNCHRONOUS_VARIABLE = "LANGGRAPH_EVENTLOG_SYNCHRONOUS"
+DEFAULT_PATH = "langgraph-eventlog.db"
+
+
+@asynccontextmanager
+async def checkpointer() -> AsyncIterator[EventLogSaver]:
+    """Open the saver for the server's life; the server enters this once for each of its event loops.
+
+    Raises:
+        LogOpenError: and its kinds; ConfigError: an environment variable is not usable.
+    """
+    path = os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
+    synchronous = cast('Literal["FULL", "NORMAL"]', os.environ.get(SYNCHRONOUS_VARIABLE) or "FULL")
+    # Opening reads and may write: not on the event loop, which the server watches for that.
+    saver = await run(lambda: EventLogSaver(path, synchronous=synchronous))
+    try:
+        yield saver
+    finally:
+        await saver.aclose()

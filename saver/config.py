@@ -1,0 +1,76 @@
+"""Reading LangGraph's configs: which thread, namespace and checkpoint is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+
+from ..eventlog.errors import ConfigError
+
+__all__ = ["Address", "config_of", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a config names. `given_thread_id` is the thread id as it was given, which configs handed back repeat."""
+
+    thread_id: str
+    checkpoint_ns: str | None
+    checkpoint_id: str | None
+    given_thread_id: Any
+
+    @classmethod
+    def of(cls, config: RunnableConfig | None) -> Address:
+        """Read a config. An empty checkpoint_id is none.
+
+        Raises:
+            ConfigError: it has no thread_id, or an id that cannot be stored.
+        """
+        configurable = config.get("configurable") if isinstance(config, Mapping) else None
+        if not configurable or configurable.get("thread_id") is None:
+            raise ConfigError(
+                'the config names no thread: pass {"configurable": {"thread_id": "..."}} when invoking the graph'
+            )
+        given = configurable["thread_id"]
+        checkpoint_ns = configurable.get("checkpoint_ns")
+        checkpoint_id = configurable.get("checkpoint_id")
+        return cls(
+            text(given, "thread_id"),
+            None if checkpoint_ns is None else text(checkpoint_ns, "checkpoint_ns"),
+            text(checkpoint_id, "checkpoint_id") if checkpoint_id else None,
+            given,
+        )
+
+    @property
+    def namespace(self) -> str:
+        """The namespace, the root one if none is named."""
+        return self.checkpoint_ns or ""
+
+    def config(self, checkpoint_id: str, checkpoint_ns: str | None = None) -> RunnableConfig:
+        """Give the config of a checkpoint in this thread."""
+        return config_of(self.given_thread_id, self.namespace if checkpoint_ns is None else checkpoint_ns, checkpoint_id)
+
+
+def config_of(thread_id: Any, checkpoint_ns: str, checkpoint_id: str) -> RunnableConfig:
+    """Give the config that names a checkpoint."""
+    return {
+        "configurable": {"thread_id": thread_id, "checkpoint_ns": checkpoint_ns, "checkpoint_id": checkpoint_id}
+    }
+
+
+def text(value: Any, what: str) -> str:
+    """Give an id as text: ids compare as str().
+
+    Raises:
+        ConfigError: it holds a lone surrogate, which no database column takes.
+    """
+    as_text = str(value)
+    if not as_text.isascii():
+        try:
+            as_text.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"{what} holds a lone surrogate, which cannot be stored: {as_text!a}") from None
+    return as_text

@@ -1,0 +1,144 @@
+"""Rows and records turned into CheckpointTuples.
+
+Gathering reads, within one read transaction; building decodes, outside of it. Every object that is handed out is new.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import apsw
+from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, CheckpointTuple, PendingWrite
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ..eventlog.errors import CorruptRecordError
+from ..eventlog.event import EventData, Put, PutWrites, Restate
+from ..eventlog.log import EventLog
+from ..eventlog.value import Carried, Stored, Whole
+from ..projections.builtin import BuiltIn
+from ..projections.history import CheckpointRow
+from ..projections.pending_writes import EffectiveWrite, WritesRow, effective
+from .config import config_of
+from .serialising import load, load_metadata, load_plain
+
+__all__ = ["Gathered", "Gatherer", "build", "build_write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A checkpoint's stored parts."""
+
+    row: CheckpointRow
+    put: Put
+    channels: dict[str, Whole]
+    writes: list[EffectiveWrite]
+
+
+class Gatherer:
+    """Reads what checkpoints are made of, each event once. Lives for one read transaction."""
+
+    def __init__(self, log: EventLog, views: BuiltIn, connection: apsw.Connection) -> None:
+        self._log = log
+        self._views = views
+        self._connection = connection
+        self._data: dict[int, tuple[int | None, EventData]] = {}
+
+    def gather(self, row: CheckpointRow) -> Gathered:
+        """Read a checkpoint with its pending writes.
+
+        Raises:
+            CorruptRecordError: a record is damaged, or not the one that the row says it is.
+        """
+        put = self.put_of(row)
+        return Gathered(row, put, {name: self.whole(row, name, v) for name, v in put.channels.items()}, self.writes_of(row))
+
+    def put_of(self, row: CheckpointRow) -> Put:
+        """Read a checkpoint's put, checked against the row that points at it."""
+        stream, data = self._event(row.position, row.applied)
+        put = data.put if isinstance(data, Restate) else data
+        copied = row.applied != row.position
+        if not isinstance(put, Put) or put.checkpoint_id != row.checkpoint_id or (stream != row.stream and not copied):
+            raise self._mismatch(row.position, row.checkpoint_id)
+        return put
+
+    def writes_of(self, row: CheckpointRow) -> list[EffectiveWrite]:
+        """Read a checkpoint's pending writes, in their order."""
+        rows = self._views.pending_writes.of(self._connection, row.stream, row.checkpoint_id)
+        return effective([self._writes(r) for r in rows])
+
+    def _writes(self, row: WritesRow) -> PutWrites:
+        stream, data = self._event(row.position, row.applied)
+        copied = row.applied != row.position
+        if not isinstance(data, PutWrites) or data.checkpoint_id != row.checkpoint_id or (
+            stream != row.stream and not copied
+        ):
+            raise self._mismatch(row.position, row.checkpoint_id)
+        return data
+
+    def whole(self, row: CheckpointRow, channel: str, value: Stored) -> Whole:
+        """Give a value whole."""
+        if isinstance(value, Whole):
+            return value
+        _, data = self._event(value.base, row.position)
+        base = data.put if isinstance(data, Restate) else data
+        stored = base.channels.get(channel) if isinstance(base, Put) else None
+        if not isinstance(stored, Whole):
+            raise CorruptRecordError(
+                f"event {value.base} does not hold the value of channel {channel!r} that it refers to",
+                path=self._log.path,
+                position=row.position,
+            )
+        return stored
+
+    def stored_values(self, row: CheckpointRow) -> dict[str, tuple[Whole, int]]:
+        """Give each channel's stored value, and the event that stores it."""
+        put = self.put_of(row)
+        return {
+            name: (self.whole(row, name, v), v.base if isinstance(v, Carried) else row.position)
+            for name, v in put.channels.items()
+        }
+
+    def _event(self, position: int, needed_by: int) -> tuple[int | None, EventData]:
+        found = self._data.get(position)
+        if found is None:
+            read = self._log.reader.data(self._connection, position)
+            if read is None:
+                raise CorruptRecordError(
+                    f"it refers to event {position}, which is not there", path=self._log.path, position=needed_by
+                )
+            found = self._data[position] = (read[0], read[1])
+        return found
+
+    def _mismatch(self, position: int, checkpoint_id: str) -> CorruptRecordError:
+        return CorruptRecordError(
+            f"a projection says that it holds checkpoint {checkpoint_id!r}, but it does not: rebuild() mends projections",
+            path=self._log.path,
+            position=position,
+        )
+
+
+def build(serde: SerializerProtocol, gathered: Gathered, thread_id: Any, checkpoint_ns: str) -> CheckpointTuple:
+    """Decode a checkpoint: every object in it is new."""
+    row, put = gathered.row, gathered.put
+    checkpoint: dict[str, Any] = {
+        **put.frame,
+        **({} if put.rest is None else load(serde, cast(Whole, put.rest))),
+        "id": row.checkpoint_id,
+        "channel_values": {name: load(serde, value) for name, value in gathered.channels.items()},
+        "channel_versions": load_plain(serde, cast(Whole, put.channel_versions)),
+        "versions_seen": load_plain(serde, cast(Whole, put.versions_seen)),
+    }
+    parent = None if row.parent_id is None else config_of(thread_id, checkpoint_ns, row.parent_id)
+    return CheckpointTuple(
+        config=config_of(thread_id, checkpoint_ns, row.checkpoint_id),
+        checkpoint=cast(Checkpoint, checkpoint),
+        metadata=cast(CheckpointMetadata, load_metadata(serde, row.metadata)),
+        parent_config=parent,
+        pending_writes=[build_write(serde, write) for write in gathered.writes],
+    )
+
+
+def build_write(serde: SerializerProtocol, write: EffectiveWrite) -> PendingWrite:
+    """Decode a write."""
+    return write.task_id, write.channel, load(serde, cast(Whole, write.value))

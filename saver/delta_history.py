@@ -1,0 +1,57 @@
+"""Delta-channel history: what a checkpoint's ancestors wrote, back to the nearest one that holds a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from langgraph.checkpoint.base import DeltaChannelHistory
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ..eventlog.value import Whole
+from ..projections.history import CheckpointRow
+from ..projections.pending_writes import EffectiveWrite
+from .decoding import Gatherer, build_write
+from .serialising import load
+
+__all__ = ["StoredHistory", "delta_channel_history"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """Per channel, the writes from the oldest to the newest, and the seed if there is one: not decoded yet."""
+
+    writes: dict[str, list[EffectiveWrite]]
+    seeds: dict[str, Whole]
+
+    def decoded(self, serde: SerializerProtocol) -> dict[str, DeltaChannelHistory]:
+        """Decode it."""
+        result: dict[str, DeltaChannelHistory] = {}
+        for channel, writes in self.writes.items():
+            entry: DeltaChannelHistory = {"writes": [build_write(serde, write) for write in writes]}
+            if channel in self.seeds:
+                entry["seed"] = load(serde, self.seeds[channel])
+            result[channel] = entry
+        return result
+
+
+def delta_channel_history(
+    gatherer: Gatherer, ancestors: Iterable[CheckpointRow], channels: Sequence[str]
+) -> StoredHistory:
+    """Walk ancestors, the nearest first, until every channel has its seed. The seed's own writes come after it, so they count."""
+    newest_first: dict[str, list[list[EffectiveWrite]]] = {channel: [] for channel in channels}
+    seeds: dict[str, Whole] = {}
+    for row in ancestors:
+        wanted = newest_first.keys() - seeds.keys()
+        if not wanted:
+            break
+        written = gatherer.writes_of(row)
+        for channel in wanted:
+            newest_first[channel].append([write for write in written if write.channel == channel])
+        put = gatherer.put_of(row)
+        for channel in wanted & put.channels.keys():
+            seeds[channel] = gatherer.whole(row, channel, put.channels[channel])
+    writes = {
+        channel: [write for batch in reversed(batches) for write in batch] for channel, batches in newest_first.items()
+    }
+    return StoredHistory(writes, seeds)

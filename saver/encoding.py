@@ -1,0 +1,117 @@
+"""LangGraph's put and put_writes turned into events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    Checkpoint,
+    CheckpointMetadata,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ..eventlog.errors import ConfigError, EncodingError
+from ..eventlog.event import NewEvent, Put, PutWrites, Write
+from ..eventlog.value import Carried, Stored
+from .config import Address, text
+from .reuse import Fingerprint, Known, serialise
+from .serialising import dump, dump_metadata, dump_plain
+
+__all__ = ["encode_put", "encode_writes", "stored_at"]
+
+# Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
+_OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
+_FRAME = frozenset({"v", "ts", "updated_channels"})
+_PLAIN_TYPES = (str, int, float, type(None))
+
+
+def encode_put(
+    serde: SerializerProtocol,
+    config: RunnableConfig,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    *,
+    known: Known | None,
+) -> tuple[NewEvent, dict[str, Fingerprint]]:
+    """Give the event of a put, and each channel's fingerprint.
+
+    Everything in `channel_values` is stored, whatever the versions say: by reference where `known`, the parent's values, has the same
+    serialised bytes, and whole otherwise.
+
+    Raises:
+        EncodingError: a value cannot be serialised.
+        ConfigError: an id is missing or cannot be stored.
+    """
+    address = Address.of(config)
+    given = cast("dict[str, Any]", checkpoint)
+    if not given.get("id"):
+        raise ConfigError("the checkpoint has no id")
+    fingerprints: dict[str, Fingerprint] = {}
+    channels: dict[str, Stored] = {}
+    # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
+    for channel, value in dict(given.get("channel_values") or {}).items():
+        if not isinstance(channel, str):
+            raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
+        serialised = serialise(serde, value, channel)
+        fingerprints[channel] = serialised.fingerprint
+        stored = None if known is None else known.values.get(channel)
+        if stored is not None and stored[0] == serialised.fingerprint:
+            channels[channel] = Carried(stored[1])
+        else:
+            channels[channel] = serialised.whole()
+    frame = {name: given[name] for name in _FRAME if name in given and _is_plain(given[name])}
+    rest = {name: value for name, value in given.items() if name not in _OWN_PLACE and name not in frame}
+    put = Put(
+        checkpoint_id=text(given["id"], "the checkpoint's id"),
+        parent_id=address.checkpoint_id,
+        metadata=dump_metadata(serde, get_checkpoint_metadata(config, metadata)),
+        channels=channels,
+        channel_versions=dump_plain(serde, given.get("channel_versions", {}), "channel_versions"),
+        versions_seen=dump_plain(serde, given.get("versions_seen", {}), "versions_seen"),
+        frame=frame,
+        rest=dump(serde, rest, "checkpoint") if rest else None,
+    )
+    return NewEvent(put, address.thread_id, address.namespace), fingerprints
+
+
+def stored_at(event: NewEvent, position: int, fingerprints: Mapping[str, Fingerprint]) -> dict[str, tuple[Fingerprint, int]]:
+    """Give, for a put that was appended at a position, each channel's fingerprint and the event that stores it."""
+    channels = cast(Put, event.data).channels
+    return {
+        channel: (fingerprint, value.base if isinstance(value := channels[channel], Carried) else position)
+        for channel, fingerprint in fingerprints.items()
+    }
+
+
+def encode_writes(
+    serde: SerializerProtocol,
+    config: RunnableConfig,
+    writes: Sequence[tuple[str, Any]],
+    task_id: str,
+    task_path: str,
+) -> NewEvent:
+    """Give the event of a put_writes.
+
+    Raises:
+        EncodingError: a value cannot be serialised.
+        ConfigError: an id is missing or cannot be stored.
+    """
+    address = Address.of(config)
+    if address.checkpoint_id is None:
+        raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
+    recorded = tuple(
+        Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel))
+        for idx, (channel, value) in enumerate(writes)
+    )
+    data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), recorded)
+    return NewEvent(data, address.thread_id, address.namespace)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(type(item) is str for item in value)
+    return type(value) in _PLAIN_TYPES

@@ -1,0 +1,382 @@
+"""EventLogSaver: LangGraph's checkpointer over the event log. The sync half, and what both halves share."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import apsw
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ..eventlog.errors import BaseErasedError, ConfigError
+from ..eventlog.log import EventLog
+from ..projections.history import CheckpointRow
+from .aio import AsyncTwins
+from .config import Address, text
+from .copying import Copier
+from .core import Core
+from .decoding import Gatherer, build
+from .delta_history import delta_channel_history
+from .encoding import encode_put, encode_writes, stored_at
+from .filters import Matches, compile_filter
+from .removing import Remover
+from .reuse import Known, fingerprint_of
+from .serialising import load_metadata
+from .threads import ThreadMethods
+
+__all__ = ["EventLogSaver"]
+
+_PAGE = 8
+_MAX_PAGE = 64
+_MAX_FILTERED_PAGE = 1024
+
+
+class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
+    """Keeps a LangGraph agent's checkpoints in one SQLite file, as an append-only, hash-chained event log.
+
+        with EventLogSaver("agent.db") as saver:
+            graph = builder.compile(checkpointer=saver)
+
+    One class for sync and async code (asyncio and trio), any number of threads, event loops and processes. Each state-changing call is
+    one event, appended and projected in one transaction, durable when the call returns.
+
+    Args:
+        path: of the file, made with its folders if it is not there, for its owner only. ":memory:" and "" (a private temporary
+            database) give a log that ends with close().
+        serde: turns values into bytes; JsonPlusSerializer() unless given. `saver.serde` may be replaced later.
+        synchronous: "FULL": an acknowledged put survives power loss. "NORMAL": it survives a crash of the process; power loss may take
+            the last commits.
+        busy_timeout_ms: how long to wait for other writers before a LogBusyError.
+        read_only: never change the file.
+        projections: a user's own, see langgraph_eventlog.projections.Projection.
+        clock: gives the present, UTC, in microseconds since 1970-01-01.
+
+    Raises:
+        LogOpenError: and its kinds NotAnEventLogError and NewerFormatError: `path` cannot be a log; what is there is left as it is.
+
+    Every method raises an EventLogError of langgraph_eventlog.eventlog.errors when it fails, and then has changed nothing.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        serde: SerializerProtocol | None = None,
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+        busy_timeout_ms: int = 30_000,
+        read_only: bool = False,
+        projections: Sequence[Any] = (),
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        super().__init__(serde=serde)
+        self._core = Core(
+            path,
+            synchronous=synchronous,
+            busy_timeout_ms=busy_timeout_ms,
+            read_only=read_only,
+            projections=projections,
+            clock=clock,
+        )
+
+    @classmethod
+    def from_conn_string(cls, conn_string: str, **options: Any) -> Self:
+        """Open a log the way both official SQLite savers are opened: use the result with `with` or `async with`."""
+        return cls(conn_string, **options)
+
+    @property
+    def path(self) -> str:
+        """The file's absolute path, or ":memory:" or ""."""
+        return self._core.log.path
+
+    @property
+    def log(self) -> EventLog:
+        """The log itself: read, verify and follow it."""
+        return self._core.log
+
+    def setup(self) -> None:
+        """Do nothing: opening has set everything up. It is here because programs call it on other savers."""
+        self.log.database  # noqa: B018  raises if the saver is closed
+
+    # The contract.
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        """Append a checkpoint, and give the config that names it.
+
+        Everything in `channel_values` is kept, whatever `new_versions` says; a value whose serialised bytes are the parent's is stored by
+        reference. The parent is the config's checkpoint_id. An id that is there already is replaced in what is read, not in the log.
+
+        Raises:
+            EncodingError: a value cannot be serialised; it says which.
+        """
+        address = Address.of(config)
+        known = self._known(address)
+        while True:
+            event, fingerprints = encode_put(self.serde, config, checkpoint, metadata, known=known)
+            try:
+                recorded = self.log.append(event)
+                break
+            except BaseErasedError:
+                known = None  # compaction was quicker: store everything whole
+        checkpoint_id: str = event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
+        key = (address.thread_id, address.namespace, checkpoint_id)
+        self._core.reuse.remember(key, Known(self.serde, stored_at(event, recorded.position, fingerprints)))
+        return address.config(checkpoint_id)
+
+    def _known(self, address: Address) -> Known | None:
+        """Give what is known of the parent's values, reading them if this process did not put them."""
+        if address.checkpoint_id is None:
+            return None
+        serde = self.serde
+        key = (address.thread_id, address.namespace, address.checkpoint_id)
+        known = self._core.reuse.get(key, serde)
+        if known is not None:
+            return known
+        with self.log.database.reading() as connection:
+            row = self._find(connection, address)
+            stored = {} if row is None else self._gatherer(connection).stored_values(row)
+        known = Known(serde, {name: (fingerprint_of(value), at) for name, (value, at) in stored.items()})
+        if row is not None:
+            self._core.reuse.remember(key, known)
+        return known
+
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        """Append the writes of a task at a checkpoint, which need not be there yet.
+
+        What is written again at the same (checkpoint, task, index) is ignored, except to LangGraph's special channels, which it replaces.
+
+        Raises:
+            EncodingError: a value cannot be serialised; it says which.
+        """
+        event = encode_writes(self.serde, config, writes, task_id, task_path)
+        if writes:
+            self.log.append(event)
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
+
+        Raises:
+            CorruptRecordError: it, or something that it refers to, is damaged.
+        """
+        address = Address.of(config)
+        with self.log.database.reading() as connection:
+            row = self._find(connection, address)
+            gathered = None if row is None or row.hidden else self._gatherer(connection).gather(row)
+        if gathered is None:
+            return None
+        return build(self.serde, gathered, address.given_thread_id, address.namespace)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Yield checkpoints, newest first by id, over threads and namespaces alike.
+
+        Pages by key, and holds nothing between pages: a consumer may stop half-way, and anyone may put meanwhile.
+
+        Args:
+            config: None: all threads. Without checkpoint_ns: all namespaces. With a checkpoint_id: only that one.
+            filter: on metadata; see `filters.compile_filter`.
+            before: only ids below this config's checkpoint_id; without one it is ignored.
+            limit: at most so many.
+
+        Raises:
+            ConfigError: a ValueError; limit is negative, or a filter key is not usable.
+        """
+        if limit is not None and limit < 0:
+            raise ConfigError(f"limit is 0 or more, not {limit}")
+        address = None if config is None else Address.of(config)
+        before_id = (before or {}).get("configurable", {}).get("checkpoint_id")
+        below = (text(before_id, "checkpoint_id"), -1) if before_id else None
+        matches = compile_filter(filter)
+        self.log.database  # noqa: B018  raises now, not at the first checkpoint, if the saver is closed
+        return self._list(address, matches, below, limit)
+
+    def _list(
+        self, address: Address | None, matches: Matches | None, below: tuple[str, int] | None, limit: int | None
+    ) -> Iterator[CheckpointTuple]:
+        size = _PAGE if limit is None else min(limit, _PAGE)
+        left = limit
+        while left is None or left > 0:
+            tuples, last = self._page(address, matches, below, size)
+            for found in tuples:
+                yield found
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
+            if last is None:
+                return
+            below = last
+            size = min(2 * size, _MAX_PAGE if matches is None else _MAX_FILTERED_PAGE)
+
+    def _page(
+        self, address: Address | None, matches: Matches | None, below: tuple[str, int] | None, size: int
+    ) -> tuple[Iterator[CheckpointTuple], tuple[str, int] | None]:
+        """Give a page's tuples, decoded one by one as they are taken, and where it ended; None if nothing can come after."""
+        with self.log.database.reading() as connection:
+            rows, full = self._rows(connection, address, below, size)
+            last = (rows[-1].checkpoint_id, rows[-1].stream) if full else None
+            if matches is not None:
+                rows = [row for row in rows if matches(load_metadata(self.serde, row.metadata))]
+            gatherer = self._gatherer(connection)
+            gathered = [gatherer.gather(row) for row in rows]
+            addresses = {row.stream: self.log.keys.address(connection, row.stream) for row in rows}
+
+        def decoded() -> Iterator[CheckpointTuple]:
+            for found in gathered:
+                thread_id, checkpoint_ns = addresses[found.row.stream] or ("", "")
+                given = thread_id if address is None else address.given_thread_id
+                yield build(self.serde, found, given, checkpoint_ns)
+
+        return decoded(), last
+
+    def _rows(
+        self, connection: apsw.Connection, address: Address | None, below: tuple[str, int] | None, size: int
+    ) -> tuple[Sequence[CheckpointRow], bool]:
+        history, keys = self._core.views.history, self.log.keys
+        if address is None:
+            rows = history.page(connection, thread=None, stream=None, below=below, limit=size)
+            return rows, len(rows) == size
+        thread = keys.find_thread(connection, address.thread_id)
+        if thread is None:
+            return [], False
+        streams = keys.streams_of(connection, thread)
+        if address.checkpoint_ns is not None:
+            streams = [(stream, ns) for stream, ns in streams if ns == address.checkpoint_ns]
+            if not streams:
+                return [], False
+        if address.checkpoint_id is not None:
+            found = [history.one(connection, stream, address.checkpoint_id) for stream, _ in reversed(streams)]
+            inside = below is None or address.checkpoint_id < below[0]
+            return [row for row in found if row is not None and not row.hidden and inside], False
+        stream = streams[0][0] if address.checkpoint_ns is not None else None
+        rows = history.page(connection, thread=thread, stream=stream, below=below, limit=size)
+        return rows, len(rows) == size
+
+    def _find(self, connection: apsw.Connection, address: Address) -> CheckpointRow | None:
+        keys = self.log.keys.find(connection, address.thread_id, address.namespace)
+        if keys is None:
+            return None
+        if address.checkpoint_id is None:
+            return self._core.views.history.latest(connection, keys[1])
+        return self._core.views.history.one(connection, keys[1], address.checkpoint_id)
+
+    def _gatherer(self, connection: apsw.Connection) -> Gatherer:
+        return Gatherer(self.log, self._core.views, connection)
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        """Give, for each channel, what the ancestors of a checkpoint wrote since the nearest that holds a value, and that value.
+
+        Follows parents only; includes checkpoints that were deleted or pruned, but are kept for this.
+        """
+        if not channels:
+            return {}
+        address = Address.of(config)
+        with self.log.database.reading() as connection:
+            row = self._find(connection, address)
+            gatherer = self._gatherer(connection)
+            ancestors = () if row is None else self._core.views.history.ancestors(connection, row)
+            found = delta_channel_history(gatherer, ancestors, channels)
+        return found.decoded(self.serde)
+
+    # Deleting, copying.
+
+    def delete_thread(self, thread_id: str) -> None:
+        """Remove all of a thread; no error if it is not there. Its records stay in the log until it is compacted."""
+        self.log.transact(self._remover().delete_thread(text(thread_id, "thread_id")))
+
+    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
+        """Remove the checkpoints, and their writes, whose metadata names one of the runs, in all threads and namespaces.
+
+        What surviving checkpoints need to rebuild their delta channels stays, out of sight.
+        """
+        self.log.transact(self._remover().delete_for_runs([text(run_id, "run_id") for run_id in run_ids]))
+
+    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Remove checkpoints of the threads.
+
+        Args:
+            thread_ids: of the threads; those that are not there are passed over.
+            strategy: "keep_latest" keeps, in each namespace, the latest with its pending writes, and out of sight what its delta channels
+                need; "delete" keeps nothing.
+
+        Raises:
+            ConfigError: the strategy is another.
+        """
+        if strategy not in ("keep_latest", "delete"):
+            raise ConfigError(f'strategy is "keep_latest" or "delete", not {strategy!r}')
+        ids = dict.fromkeys(text(thread_id, "thread_id") for thread_id in thread_ids)
+        self.log.transact(self._remover().prune(ids, strategy))
+
+    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy every checkpoint, namespace, write and parent link to a new thread, storing nothing twice.
+
+        Deleting either later leaves the other whole. A source that is not there copies nothing.
+
+        Raises:
+            ThreadExistsError: the target has checkpoints already.
+        """
+        copier = Copier(self.log, self._core.views)
+        self.log.transact(copier.copy(text(source_thread_id, "thread_id"), text(target_thread_id, "thread_id")))
+
+    def _remover(self) -> Remover:
+        return Remover(self.log, self._core.views)
+
+    def rebuild(self, projection: str | None = None) -> None:
+        """Make the built-in projections, or the user's of that name, anew from the log, while graphs go on.
+
+        Raises:
+            ProjectionError: the user's failed, or cannot be rebuilt because events have been erased.
+        """
+        self._core.projector.rebuild(projection)
+
+    def get_next_version(self, current: str | int | float | None, channel: None = None) -> str:  # type: ignore[override]
+        """Give the version after `current`: a string that sorts, with a random part to tell forks apart."""
+        if current is None:
+            number = 0
+        elif isinstance(current, str):
+            number = int(current.split(".")[0])
+        else:
+            number = int(current)
+        return f"{number + 1:032}.{random.random():016}"
+
+    # Closing.
+
+    def close(self) -> None:
+        """Close the log, for this saver and all its clones. Closing again does nothing."""
+        self.log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<EventLogSaver {self.path!r}{' closed' if self.log.closed else ''}>"

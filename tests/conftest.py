@@ -1,0 +1,82 @@
+"""Fixtures: every log that a test opens is verified when the test ends, projections against a rebuild included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph_eventlog.eventlog import EventLog
+from langgraph_eventlog.saver import EventLogSaver
+
+
+class SaverFactory:
+    """Opens savers, and at the end verifies and closes every log that was opened, unless the test damaged it on purpose."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._savers: list[EventLogSaver] = []
+        self._damaged: set[str] = set()
+
+    def __call__(self, path: str | Path | None = None, **options: Any) -> EventLogSaver:
+        saver = EventLogSaver(self._folder / "agent.db" if path is None else path, **options)
+        self._savers.append(saver)
+        return saver
+
+    def damaged(self, path: str | Path) -> None:
+        """Say that this log does not verify, on purpose."""
+        self._damaged.add(str(path))
+
+    def finish(self) -> None:
+        checked: set[str] = set()
+        for saver in self._savers:
+            path = saver.path
+            private = path in (":memory:", "")
+            if path not in self._damaged and (private or path not in checked):
+                checked.add(path)
+                if not saver.log.closed:
+                    assert list(saver.log.verify()) == []
+                elif not private and Path(path).exists():
+                    with EventLogSaver(path) as again:
+                        assert list(again.log.verify()) == []
+            saver.close()
+
+
+@pytest.fixture
+def make_saver(tmp_path: Path) -> Iterator[SaverFactory]:
+    """Open savers on tmp_path / "agent.db", or on the path given; all are verified and closed at the end."""
+    factory = SaverFactory(tmp_path)
+    yield factory
+    factory.finish()
+
+
+@pytest.fixture(params=["file", ":memory:"])
+def saver(request: pytest.FixtureRequest, make_saver: SaverFactory) -> EventLogSaver:
+    """A saver on a file, and one in memory; verified and closed at the end."""
+    return make_saver() if request.param == "file" else make_saver(":memory:")
+
+
+@pytest.fixture
+def file_saver(make_saver: SaverFactory) -> EventLogSaver:
+    """A saver on a file; verified and closed at the end."""
+    return make_saver()
+
+
+@pytest.fixture
+def log(file_saver: EventLogSaver) -> EventLog:
+    """The log of a saver on a file."""
+    return file_saver.log
+
+
+@pytest.fixture
+def clock() -> Callable[[], int]:
+    """A clock that begins at 2026-01-01 and goes on by one second at each look."""
+    now = 1_767_225_600_000_000
+
+    def tick() -> int:
+        nonlocal now
+        now += 1_000_000
+        return now
+
+    return tick
