@@ -1,4 +1,7 @@
-"""Running the one, synchronous core from async code, on asyncio and trio: in worker threads, so that the event loop never blocks."""
+"""Running the one, synchronous core from async code, on asyncio and trio.
+
+In worker threads, so that the event loop never blocks.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,10 @@ async def run(function: Callable[..., T], *args: Any) -> T:
 
 
 async def iterate(iterator: Iterator[T]) -> AsyncIterator[T]:
-    """Iterate in worker threads: first one item at a time, then ever more, since each hop costs about as much as an item."""
+    """Iterate in worker threads: first one item at a time, then ever more.
+
+    Since each hop costs about as much as an item.
+    """
     size = 1
     while True:
         chunk: list[T] = await run(lambda n: list(islice(iterator, n)), size)

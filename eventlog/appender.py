@@ -13,6 +13,7 @@ from .body import bases_of, kind_of
 from .errors import BaseErasedError
 from .event import Kind, NewEvent, RecordedEvent
 from .integrity import digest_of, inner_of, leaf_of, link_of
+from .sql import one_row, the_row
 from .streams import StreamKeys
 
 __all__ = ["PreparedEvent", "append", "prepare"]
@@ -55,10 +56,10 @@ def append(
     Raises:
         BaseErasedError: an event that it refers to is not there; nothing was done.
     """
-    missing = tuple(base for base in prepared.bases if connection.execute(_BASE, (base,)).fetchone() is None)
+    missing = tuple(base for base in prepared.bases if one_row(connection, _BASE, (base,)) is None)
     if missing:
         raise BaseErasedError(missing)
-    head, previous_link = connection.execute(_META).fetchone()
+    head, previous_link = the_row(connection, _META)
     position, recorded_at = head + 1, clock()
     event = prepared.event
     thread = stream = address = None

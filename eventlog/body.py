@@ -168,7 +168,9 @@ def _put_writes(a: list[Any], bases: tuple[int, ...]) -> PutWrites:
 
 
 def _removals(value: Any) -> tuple[Removal, ...]:
-    return tuple(Removal(_str(t), _str(ns), _strs(removed), _strs(hidden)) for t, ns, removed, hidden in _rows(value, 4))
+    return tuple(
+        Removal(_str(t), _str(ns), _strs(removed), _strs(hidden)) for t, ns, removed, hidden in _rows(value, 4)
+    )
 
 
 def _copy(a: list[Any], _: tuple[int, ...]) -> Copy:

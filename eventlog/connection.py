@@ -24,7 +24,8 @@ class BusyHandler:
     """Retries after a short random pause until the deadline.
 
     SQLite's own handler backs off up to 100 ms, so that under eight writers some starve until their
-    timeout; with pauses of 0.2 to 2 ms none did, and the longest wait was 0.4 s (measured, see the design notes in README.md).
+    timeout; with pauses of 0.2 to 2 ms none did, and the longest wait was 0.4 s (measured, see the design notes in
+    README.md).
     """
 
     def __init__(self, timeout_ms: int) -> None:
@@ -32,6 +33,7 @@ class BusyHandler:
         self._deadline = 0.0
 
     def __call__(self, tried: int) -> bool:
+        """Tell SQLite whether to try again, having waited."""
         now = time.monotonic()
         if tried == 0:
             self._deadline = now + self._timeout_s

@@ -54,7 +54,9 @@ class Database:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[apsw.Connection]:
-        """One write transaction: committed, and durable as `synchronous` says, when the block ends; rolled back if it raises.
+        """One write transaction: committed, and durable as `synchronous` says, when the block ends.
+
+        Rolled back if it raises.
 
         Raises:
             LogBusyError: the lock was not had within the timeout.
@@ -97,7 +99,9 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
-        """One read transaction: every statement in the block sees the same state. Neither waits for a writer nor stops one.
+        """One read transaction: every statement in the block sees the same state.
+
+        Neither waits for a writer nor stops one.
 
         Raises:
             LogClosedError, and what `errors.translated` gives.
@@ -201,7 +205,10 @@ class Database:
         return self._closed_because is not None
 
     def close(self) -> None:
-        """Close every connection; blocks that are still reading close theirs when they end. Closing again does nothing."""
+        """Close every connection; blocks that are still reading close theirs when they end.
+
+        Closing again does nothing.
+        """
         with self._write_lock:
             with self._pool_changed:
                 if self._closed_because is not None:
@@ -218,8 +225,8 @@ class Database:
                 connection.close()
 
     # fork(): SQLite keeps its view of file locks in memory shared by all connections of a process. A child that
-    # inherits open connections inherits that view, but not the locks: even connections that it opens itself then believe
-    # in locks that nobody holds. So the parent has none open while it forks; both open new ones afterwards.
+    # inherits open connections inherits that view, but not the locks: even connections that it opens itself then
+    # believe in locks that nobody holds. So the parent has none open while it forks; both open new ones afterwards.
 
     def _before_fork(self) -> None:
         self._write_lock.acquire()
@@ -269,6 +276,4 @@ def _after_fork_in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -92,7 +92,10 @@ class LogReadOnlyError(EventLogError):
 
 
 class LogFullError(EventLogError):
-    """The disk (or a quota) is full. Nothing was appended; reading goes on, and so does appending once there is space."""
+    """The disk (or a quota) is full. Nothing was appended.
+
+    Reading goes on, and so does appending once there is space.
+    """
 
 
 class LogIOError(EventLogError):
@@ -160,7 +163,9 @@ class ThreadExistsError(ConfigError):
     """A thread of this id has checkpoints already: `thread_id`."""
 
     def __init__(self, thread_id: str) -> None:
-        super().__init__(f"thread {thread_id!r} has checkpoints already: choose another id, or delete_thread() it first")
+        super().__init__(
+            f"thread {thread_id!r} has checkpoints already: choose another id, or delete_thread() it first"
+        )
         self.thread_id = thread_id
 
 

@@ -121,7 +121,10 @@ class Prune:
 
 @dataclass(frozen=True, slots=True)
 class CopiedStream:
-    """What of one namespace is copied: (checkpoint_id, position, hidden) of puts, (checkpoint_id, position) of put_writes."""
+    """What of one namespace is copied.
+
+    Puts as (checkpoint_id, position, hidden), put_writes as (checkpoint_id, position).
+    """
 
     checkpoint_ns: str
     checkpoints: tuple[tuple[str, int, bool], ...]
@@ -183,23 +186,16 @@ class Restate:
 
 
 EventData = (
-    Put
-    | PutWrites
-    | DeleteThread
-    | DeleteForRuns
-    | Prune
-    | Copy
-    | Thread
-    | Import
-    | Carry
-    | Compaction
-    | Restate
+    Put | PutWrites | DeleteThread | DeleteForRuns | Prune | Copy | Thread | Import | Carry | Compaction | Restate
 )
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event before it is recorded. `thread_id` None means the whole log; a thread-wide event has the namespace ''."""
+    """An event before it is recorded. `thread_id` None means the whole log.
+
+    A thread-wide event has the namespace ''.
+    """
 
     data: EventData
     thread_id: str | None = None

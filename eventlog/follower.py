@@ -20,7 +20,10 @@ class Follower(Protocol):
     """Keeps tables that are derived from the log."""
 
     def attach(self, log: EventLog) -> int:
-        """Bring the tables up to date, when the log is opened and whenever its generation has changed; give the generation."""
+        """Bring the tables up to date, when the log is opened and whenever its generation has changed.
+
+        Give the generation.
+        """
         ...
 
     def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:

@@ -19,6 +19,7 @@ from .event import Head, Kind, NewEvent, Put, RecordedEvent, Restate
 from .follower import Follower
 from .opening import Found, check_schema, create, look, prepare_folder, use_wal
 from .reader import EventReader, Row, touches
+from .sql import one_row, the_row
 from .streams import StreamKeys
 from .subscription import Subscription
 from .value import Carried, Whole
@@ -58,8 +59,10 @@ class EventLog:
     """The log at `path`: read it, verify it, follow it, from any thread and any number of processes.
 
     Args:
-        path: of the file, made with its folders if it is not there; ":memory:" and "" give a private log that ends with close().
-        synchronous: "FULL": what was appended survives power loss. "NORMAL": it survives the process; power loss may take the last
+        path: of the file, made with its folders if it is not there; ":memory:" and "" give a private log that ends
+            with close().
+        synchronous: "FULL": what was appended survives power loss. "NORMAL": it survives the process; power loss
+            may take the last
             commits, never the order of those before.
         busy_timeout_ms: how long to wait for other writers.
         read_only: never change the file, nor need the right to.
@@ -93,9 +96,7 @@ class EventLog:
         self.reader = EventReader(self.path or "the temporary log")
         self._clock = clock or _now_us
         self._follower = follower
-        database = Database(
-            self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only
-        )
+        database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         try:
             self._open(database)
             self._database = database
@@ -113,7 +114,9 @@ class EventLog:
         found = look(self.path)
         if database.read_only:
             if found is Found.NOTHING:
-                raise LogOpenError(f"{self.path} is not there (or empty), and read_only=True does not make it", path=self.path)
+                raise LogOpenError(
+                    f"{self.path} is not there (or empty), and read_only=True does not make it", path=self.path
+                )
             with database.reading() as connection:
                 check_schema(connection, path=self.path)
             return
@@ -122,7 +125,8 @@ class EventLog:
         with database.exclusive() as connection:
             if connection.readonly("main"):
                 raise LogOpenError(
-                    f"{self.path} may not be written: mend its permissions, or read it with read_only=True", path=self.path
+                    f"{self.path} may not be written: mend its permissions, or read it with read_only=True",
+                    path=self.path,
                 )
             if found is Found.NOTHING:
                 create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
@@ -139,7 +143,8 @@ class EventLog:
 
         Raises:
             BaseErasedError: something that it refers to has been erased meanwhile.
-            LogBusyError, LogReadOnlyError, LogFullError, LogIOError, LogClosedError, EncodingError, ProjectionError: nothing was appended.
+            LogBusyError, LogReadOnlyError, LogFullError, LogIOError, LogClosedError, EncodingError,
+            ProjectionError: nothing was appended.
         """
         prepared = appender.prepare(event)
         recorded = self._in_transaction(lambda _: prepared)
@@ -168,7 +173,7 @@ class EventLog:
                     recorded = appender.append(connection, prepared, keys=self.keys, clock=self._clock)
                     if self._follower is not None:
                         self._follower.apply(connection, recorded)
-            except _GenerationChanged:
+            except _GenerationChangedError:
                 self._generation = self._attach()
                 continue
             except BaseException:
@@ -180,18 +185,21 @@ class EventLog:
 
     def _check_generation(self, connection: apsw.Connection) -> None:
         if self._follower is None:
-            if connection.execute("SELECT 1 FROM projection LIMIT 1").fetchone():
+            if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
                 raise LogReadOnlyError(
                     f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
                 )
             return
-        if connection.execute(_GENERATION).fetchone()[0] != self._generation:
-            raise _GenerationChanged
+        if the_row(connection, _GENERATION)[0] != self._generation:
+            raise _GenerationChangedError
 
     # Reading.
 
     def head(self) -> Head:
-        """Give the newest event's position and link: kept elsewhere, an anchor for verify(). Position 0 is an empty log."""
+        """Give the newest event's position and link.
+
+        Kept elsewhere, an anchor for verify(). Position 0 is an empty log.
+        """
         with self.database.reading() as connection:
             return self.reader.head(connection)
 
@@ -211,7 +219,8 @@ class EventLog:
             thread_id: only events that are about this thread, be it among others.
             kinds: only events of these kinds.
 
-        Holds no transaction between pages: writers go on, and events appended meanwhile are yielded, too. Erased events are not there.
+        Holds no transaction between pages: writers go on, and events appended meanwhile are yielded, too. Erased
+        events are not there.
 
         Raises:
             CorruptRecordError: a record is damaged; reading on after its position is possible.
@@ -250,7 +259,9 @@ class EventLog:
             return self.reader.page(connection, after, size, thread or 0)
 
     def values(self, event: RecordedEvent) -> dict[str, Whole]:
-        """Give every channel's value at a put (or restate), references resolved, as opaque (tag, data); {} for other kinds.
+        """Give every channel's value at a put (or restate), references resolved, as opaque (tag, data).
+
+        {} for other kinds.
 
         Raises:
             CorruptRecordError: an event that it refers to is damaged.
@@ -311,7 +322,8 @@ class EventLog:
     def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]:
         """Yield everything that is not as it should be: nothing, if all is well.
 
-        Finds every flipped byte of a record, every event that is missing, swapped, added or changed, and every projection that is not
+        Finds every flipped byte of a record, every event that is missing, swapped, added or changed, and every
+        projection that is not
         what a rebuild gives. It cannot find that the newest events were cut off, or that someone recomputed the
         whole chain, unless it is given an `anchor`: what head() gave before, kept where that someone cannot reach it.
         Runs beside writers; memory is bounded; reads the whole file.
@@ -378,20 +390,24 @@ class EventLog:
     async def __aenter__(self) -> EventLog:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
         await self.aclose()
 
     def __del__(self) -> None:
         database = getattr(self, "_database", None)
         if database is not None and not database.closed:
-            warnings.warn(f"{self!r} was not closed: use `with`, or close()", ResourceWarning, stacklevel=2, source=self)
+            warnings.warn(
+                f"{self!r} was not closed: use `with`, or close()", ResourceWarning, stacklevel=2, source=self
+            )
             database.close()
 
     def __repr__(self) -> str:
         return f"<EventLog {self.path!r}{' closed' if self.closed else ''}>"
 
 
-class _GenerationChanged(Exception):
+class _GenerationChangedError(Exception):
     """The projections' shape was changed by another process since this one looked."""
 
 
@@ -408,4 +424,3 @@ def _absolute(path: str | os.PathLike[str]) -> str:
     if "\0" in text:
         raise ConfigError("path holds a NUL")
     return os.path.abspath(os.path.expanduser(text))
-

@@ -1,6 +1,7 @@
 """Finding out what a path holds before touching it, and making a new log (FORMAT.md section 1).
 
-A file that may not be ours is looked at with `immutable=1` only: merely opening a killed program's database would fold its WAL,
+A file that may not be ours is looked at with `immutable=1` only: merely opening a killed program's database would
+fold its WAL,
 and a plain open() of a file that this process has open would drop its POSIX locks.
 """
 
@@ -10,6 +11,7 @@ import contextlib
 import os
 import time
 from enum import Enum
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,8 +20,20 @@ import apsw
 from .connection import immutable_uri, pause
 from .errors import LogDamagedError, LogOpenError, NewerFormatError, NotAnEventLogError
 from .integrity import genesis_link
+from .sql import all_rows, one_row
 
-__all__ = ["APPLICATION_ID", "FORMAT_VERSION", "Found", "check_schema", "create", "expected_schema", "folded", "look", "prepare_folder", "use_wal"]
+__all__ = [
+    "APPLICATION_ID",
+    "FORMAT_VERSION",
+    "Found",
+    "check_schema",
+    "create",
+    "expected_schema",
+    "folded",
+    "look",
+    "prepare_folder",
+    "use_wal",
+]
 
 # Persisted: do not change.
 APPLICATION_ID = 0x4C474556  # "LGEV"
@@ -46,7 +60,9 @@ def look(path: str) -> Found:
         LogOpenError: it is a folder, or cannot be looked at.
     """
     if os.path.isdir(path):
-        raise LogOpenError(f"{path} is a folder: give the path of a file in it, {path}/agent.db for instance", path=path)
+        raise LogOpenError(
+            f"{path} is a folder: give the path of a file in it, {path}/agent.db for instance", path=path
+        )
     if not os.path.exists(path):
         return Found.NOTHING
     if not os.path.isfile(path):
@@ -86,7 +102,7 @@ def _look_inside(path: str) -> tuple[int, int, list[str]]:
         version = connection.pragma("user_version")
         if application_id == APPLICATION_ID:
             return application_id, version, []
-        names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        names = all_rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")
         return application_id, version, [name for (name,) in names]
 
 
@@ -98,7 +114,8 @@ def _describe(tables: list[str]) -> str:
 
 def _foreign(path: str, what: str) -> NotAnEventLogError:
     return NotAnEventLogError(
-        f"{path} {what}, not an event log: it was left as it is. Give another path, and a new log is made there", path=path
+        f"{path} {what}, not an event log: it was left as it is. Give another path, and a new log is made there",
+        path=path,
     )
 
 
@@ -138,7 +155,8 @@ def prepare_folder(path: str) -> None:
 def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: int) -> None:
     """Make the tables, unless another process has done so meanwhile. Atomic: a kill leaves nothing, or all of it.
 
-    The transaction begins deferred: BEGIN IMMEDIATE writes the first page before auto_vacuum could be set, and auto_vacuum
+    The transaction begins deferred: BEGIN IMMEDIATE writes the first page before auto_vacuum could be set, and
+    auto_vacuum
     outside of a transaction commits a page of its own.
 
     Raises:
@@ -150,7 +168,7 @@ def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: i
         try:
             connection.execute("BEGIN")
             if connection.pragma("application_id") != APPLICATION_ID:
-                if connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                if one_row(connection, "SELECT 1 FROM sqlite_schema"):
                     raise _foreign(path, "is some other SQLite database")
                 _write_schema(connection, now_us)
             connection.execute("COMMIT")
@@ -205,18 +223,13 @@ def check_schema(connection: apsw.Connection, *, path: str) -> None:
             raise LogDamagedError(f"{path} is damaged, or was tampered with: {name} {what} in its schema")
 
 
+@lru_cache(maxsize=1)
 def expected_schema() -> dict[str, str]:
     """Give the log's own tables, index and triggers: name to SQL, white space folded."""
-    global _expected
-    if _expected is None:
-        with contextlib.closing(apsw.Connection(":memory:")) as connection:
-            connection.execute(_SCHEMA)
-            rows = connection.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
-            _expected = {name: folded(sql) for name, sql in rows}
-    return _expected
-
-
-_expected: dict[str, str] | None = None
+    with contextlib.closing(apsw.Connection(":memory:")) as connection:
+        connection.execute(_SCHEMA)
+        rows = all_rows(connection, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {name: folded(sql) for name, sql in rows}
 
 
 def folded(sql: str) -> str:

@@ -20,8 +20,8 @@ __all__ = ["PlainDataError", "pack", "unpack"]
 _EXT_WHOLE = 1
 _EXT_BIG_INTEGER = 2
 _BIG_INTEGER = re.compile(rb"-?[1-9][0-9]{0,4299}")  # 4,300 digits are Python's own limit for int(str)
-# msgpack turns its timestamp type (-1) into an object without asking the hook: these begin one.
-_TIMESTAMP_HEADERS = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+# msgpack turns its timestamp type (-1) into an object without asking the hook. These end the headers that begin one, of any form.
+_TIMESTAMP_HEADERS = (b"\xd6\xff", b"\xd7\xff", b"\x04\xff", b"\x08\xff", b"\x0c\xff")
 
 
 class PlainDataError(ValueError):
@@ -64,7 +64,8 @@ def _packb(obj: Any) -> bytes:
 
 def _ext(code: int, data: bytes) -> Any:
     if code == _EXT_WHOLE:
-        tag, payload = _unpackb(data)
+        # Without the hook: nothing in it may be an extension, and a nest of them would overflow the C stack.
+        tag, payload = msgpack.unpackb(data, unicode_errors="surrogatepass")
         if type(tag) is not str or type(payload) is not bytes:
             raise PlainDataError("a serialised object is [tag, data]")
         return Whole(tag, payload)
@@ -80,7 +81,10 @@ def _unpackb(data: bytes) -> Any:
 
 
 def unpack(data: bytes) -> Any:
-    """Decode what `pack` made. Hostile bytes are a PlainDataError, never more than a small multiple of their size in memory."""
+    """Decode what `pack` made. Hostile bytes are a PlainDataError.
+
+    Never more than a small multiple of their size in memory.
+    """
     try:
         unpacked = _unpackb(data)
         if any(header in data for header in _TIMESTAMP_HEADERS):

@@ -13,6 +13,7 @@ from .errors import CorruptRecordError
 from .event import DeleteForRuns, EventData, Head, Kind, Prune, RecordedEvent
 from .integrity import digest_of
 from .record import RecordFormatError
+from .sql import all_rows, one_row, the_row
 
 __all__ = ["EventReader", "Row", "touches"]
 
@@ -40,31 +41,36 @@ class EventReader:
 
     def head(self, connection: apsw.Connection) -> Head:
         """Give the newest event's position and link."""
-        position, link = connection.execute(_HEAD).fetchone()
+        position, link = the_row(connection, _HEAD)
         return Head(position, link)
 
     def one(self, connection: apsw.Connection, position: int) -> RecordedEvent | None:
         """Give the event at a position; None if it has been erased or was never there."""
-        row = connection.execute(_ONE, (position,)).fetchone()
+        row = one_row(connection, _ONE, (position,))
         return None if row is None else self.to_event(row)
 
     def data(self, connection: apsw.Connection, position: int) -> tuple[int | None, EventData, int] | None:
-        """Give (stream, data, size of the record) of an event, without what else a RecordedEvent knows; None if it is not there.
+        """Give (stream, data, size of the record) of an event, without what else a RecordedEvent knows.
+
+        None if it is not there.
 
         Raises:
             CorruptRecordError: its record is damaged.
         """
-        row = connection.execute(_RECORD, (position,)).fetchone()
+        row = one_row(connection, _RECORD, (position,))
         if row is None:
             return None
         kind, stream, record, digest = row
         return stream, self.decode(position, kind, record, digest), len(record)
 
     def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:
-        """Give the rows of up to `limit` events after a position, in order: of all, or of those that may be about a thread."""
+        """Give the rows of up to `limit` events after a position, in order.
+
+        Of all, or of those that may be about a thread.
+        """
         if thread is None:
-            return connection.execute(_AFTER, (after, limit)).fetchall()
-        return connection.execute(_AFTER_IN_THREAD, (thread, after, limit)).fetchall()
+            return all_rows(connection, _AFTER, (after, limit))
+        return all_rows(connection, _AFTER_IN_THREAD, (thread, after, limit))
 
     def decode(self, position: int, kind: int, record: bytes, digest: bytes) -> EventData:
         """Check and decode a record.
@@ -117,4 +123,3 @@ def touches(event: RecordedEvent, thread_id: str) -> bool:
         case Prune(deleted_threads=deleted, removals=removals):
             return thread_id in deleted or any(removal.thread_id == thread_id for removal in removals)
     return False
-

@@ -121,7 +121,8 @@ def _decompressor() -> zstandard.ZstdDecompressor:
 
 def _decompress(frame: bytes, size: int) -> bytes:
     try:
-        # zstd allocates what the frame declares, whatever max_output_size says: look first. A skippable frame has no size.
+        # zstd allocates what the frame declares, whatever max_output_size says: look first. (A skippable one
+        # declares nothing, and has another magic number.)
         if frame[:4] != zstandard.FRAME_HEADER:
             raise RecordFormatError("its zstd frame does not begin like one")
         parameters = zstandard.get_frame_parameters(frame)

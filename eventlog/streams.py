@@ -1,8 +1,13 @@
-"""The tables `thread` and `stream`: integer keys for thread ids and namespaces, which are long and recur in every row."""
+"""The tables `thread` and `stream`: integer keys for thread ids and namespaces.
+
+Which are long and recur in every row.
+"""
 
 from __future__ import annotations
 
 import apsw
+
+from .sql import all_rows, one_row, the_row
 
 __all__ = ["StreamKeys"]
 
@@ -10,12 +15,16 @@ _FIND_STREAM = """
 SELECT s.thread, s.stream FROM thread AS t JOIN stream AS s ON s.thread = t.thread
 WHERE t.thread_id = ? AND s.checkpoint_ns = ?"""
 _FIND_THREAD = "SELECT thread FROM thread WHERE thread_id = ?"
-_ADD_THREAD = "INSERT INTO thread (thread, thread_id) SELECT coalesce(max(thread), 0) + 1, ? FROM thread RETURNING thread"
+_ADD_THREAD = (
+    "INSERT INTO thread (thread, thread_id) SELECT coalesce(max(thread), 0) + 1, ? FROM thread RETURNING thread"
+)
 _ADD_STREAM = """
 INSERT INTO stream (stream, thread, checkpoint_ns)
 SELECT coalesce(max(stream), 0) + 1, ?, ? FROM stream RETURNING stream"""
 _STREAMS_OF = "SELECT stream, checkpoint_ns FROM stream WHERE thread = ? ORDER BY checkpoint_ns"
-_ADDRESS = "SELECT t.thread_id, s.checkpoint_ns FROM stream AS s JOIN thread AS t ON t.thread = s.thread WHERE s.stream = ?"
+_ADDRESS = (
+    "SELECT t.thread_id, s.checkpoint_ns FROM stream AS s JOIN thread AS t ON t.thread = s.thread WHERE s.stream = ?"
+)
 
 _MAX_CACHED = 50_000
 
@@ -31,36 +40,40 @@ class StreamKeys:
         """Give (thread, stream), or None if there is no such stream."""
         if found := self._known.get((thread_id, checkpoint_ns)):
             return found
-        row: tuple[int, int] | None = connection.execute(_FIND_STREAM, (thread_id, checkpoint_ns)).fetchone()
+        row: tuple[int, int] | None = one_row(connection, _FIND_STREAM, (thread_id, checkpoint_ns))
         return row
 
     def find_thread(self, connection: apsw.Connection, thread_id: str) -> int | None:
         """Give the thread's key, or None."""
-        row = connection.execute(_FIND_THREAD, (thread_id,)).fetchone()
+        row = one_row(connection, _FIND_THREAD, (thread_id,))
         return row[0] if row else None
 
     def streams_of(self, connection: apsw.Connection, thread: int) -> list[tuple[int, str]]:
         """Give (stream, checkpoint_ns) of every stream of a thread."""
-        return connection.execute(_STREAMS_OF, (thread,)).fetchall()
+        return all_rows(connection, _STREAMS_OF, (thread,))
 
     def address(self, connection: apsw.Connection, stream: int) -> tuple[str, str] | None:
         """Give (thread_id, checkpoint_ns) of a stream."""
-        row: tuple[str, str] | None = connection.execute(_ADDRESS, (stream,)).fetchone()
+        row: tuple[str, str] | None = one_row(connection, _ADDRESS, (stream,))
         return row
 
     def ensure(self, connection: apsw.Connection, thread_id: str, checkpoint_ns: str) -> tuple[int, int]:
-        """Give (thread, stream), adding what is not there, in a write transaction that ends in `committed` or `rolled_back`."""
+        """Give (thread, stream), adding what is not there.
+
+        In a write transaction that ends in `committed` or `rolled_back`.
+        """
         address = (thread_id, checkpoint_ns)
         if found := self._known.get(address):
             return found
-        row = connection.execute(_FIND_STREAM, address).fetchone()
+        row = one_row(connection, _FIND_STREAM, address)
         if row is None:
-            thread_row = connection.execute(_FIND_THREAD, (thread_id,)).fetchone()
+            thread_row = one_row(connection, _FIND_THREAD, (thread_id,))
             if thread_row is None:
-                thread_row = connection.execute(_ADD_THREAD, (thread_id,)).fetchone()
-            row = (thread_row[0], connection.execute(_ADD_STREAM, (thread_row[0], checkpoint_ns)).fetchone()[0])
-        self._uncommitted[address] = row
-        return row
+                thread_row = one_row(connection, _ADD_THREAD, (thread_id,))
+            row = (thread_row[0], the_row(connection, _ADD_STREAM, (thread_row[0], checkpoint_ns))[0])
+        keys: tuple[int, int] = row
+        self._uncommitted[address] = keys
+        return keys
 
     def committed(self) -> None:
         """Remember what the transaction found or added."""

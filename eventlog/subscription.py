@@ -22,11 +22,14 @@ __all__ = ["Subscription"]
 class Subscription:
     """Yields every event after a position, in order, each once, and then waits for more.
 
-    Use it with `for` or `async for`, on one task or thread. It ends when it, or the log, is closed. Events of this process arrive as
+    Use it with `for` or `async for`, on one task or thread. It ends when it, or the log, is closed. Events of this
+    process arrive as
     soon as they are committed, those of others within the poll interval. No read transaction is held while it waits.
     """
 
-    def __init__(self, log: EventLog, after: int, fetch: Callable[[int], tuple[list[RecordedEvent], int]], poll_interval_ms: int) -> None:
+    def __init__(
+        self, log: EventLog, after: int, fetch: Callable[[int], tuple[list[RecordedEvent], int]], poll_interval_ms: int
+    ) -> None:
         self._log = log
         self._fetch = fetch
         self._poll_interval_s = poll_interval_ms / 1000
@@ -95,7 +98,9 @@ class Subscription:
     async def __aenter__(self) -> Subscription:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

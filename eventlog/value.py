@@ -54,8 +54,9 @@ def decode_value(array: Any, bases: tuple[int, ...]) -> Stored:
         ValueFormatError: it is not one that this version knows, or names a base that is not in the header.
     """
     match array:
-        case [0, str() as tag, bytes() as data]:
+        # Exact types: True == 1 == 1.0, but they are other bytes.
+        case [kind, str() as tag, bytes() as data] if type(kind) is int and kind == _WHOLE:
             return Whole(tag, data)
-        case [1, int() as index] if 0 <= index < len(bases) and index is not True:
+        case [kind, index] if type(kind) is type(index) is int and kind == _CARRIED and 0 <= index < len(bases):
             return Carried(bases[index])
     raise ValueFormatError("a value has a kind or form that this version does not know")

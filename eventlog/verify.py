@@ -13,7 +13,8 @@ from .errors import CorruptRecordError, EventLogError
 from .event import Compaction, Copy, EventData, Head, Kind, Put, RecordedEvent, Restate
 from .integrity import genesis_link, inner_of, leaf_of, link_of
 from .opening import APPLICATION_ID, FORMAT_VERSION, expected_schema, folded
-from .reader import EventReader
+from .reader import EventReader, Row
+from .sql import all_rows, one_row, the_row
 from .value import Carried
 
 __all__ = ["Finding", "verify_log"]
@@ -33,7 +34,9 @@ WHERE NOT EXISTS (SELECT 1 FROM event AS e WHERE e.stream = s.stream) LIMIT 1000
 _UNUSED_THREADS = """
 SELECT t.thread FROM thread AS t NOT INDEXED
 WHERE NOT EXISTS (SELECT 1 FROM stream AS s WHERE s.thread = t.thread) LIMIT 1000"""
-_STREAM_KEY = "SELECT stream FROM stream AS s JOIN thread AS t USING (thread) WHERE t.thread_id = ? AND s.checkpoint_ns = ?"
+_STREAM_KEY = (
+    "SELECT stream FROM stream AS s JOIN thread AS t USING (thread) WHERE t.thread_id = ? AND s.checkpoint_ns = ?"
+)
 _KIND = "SELECT kind FROM event WHERE position = ?1 UNION ALL SELECT kind FROM erased WHERE position = ?1"
 
 
@@ -42,7 +45,8 @@ class Finding:
     """Something that is not as it should be.
 
     Attributes:
-        code: what it is, a word that stays the same: "digest", "link", "gap", "head", "anchor", "record", "base", "erased", "stream",
+        code: what it is, a word that stays the same: "digest", "link", "gap", "head", "anchor", "record", "base",
+            "erased", "stream",
             "schema", "meta", "sqlite", "projection".
         position: the event it is about, if it is about one.
         message: for people.
@@ -58,13 +62,15 @@ class Finding:
 
 
 def verify_log(database: Database, reader: EventReader, *, anchor: Head | None) -> Iterator[Finding]:
-    """Check the file's structure, every event up to the present head, and the chain; then, given an anchor, that the chain has it.
+    """Check the file's structure, every event up to the present head, and the chain.
+
+    Then, given an anchor, that the chain has it.
 
     Reads in batches, with no transaction held between them, so that it can run beside writers.
     """
     with database.reading() as connection:
         yield from list(_check_file(connection))
-        metas = connection.execute(_META).fetchall()
+        metas = all_rows(connection, _META)
     if len(metas) != 1:
         yield Finding("meta", None, f"the table meta has {len(metas)} rows, not one")
         return
@@ -90,7 +96,7 @@ def _check_file(connection: apsw.Connection) -> Iterator[Finding]:
         found = connection.pragma(name)
         if found != value:
             yield Finding("schema", None, f"{name} is {found!r}, not {value!r}")
-    rows = connection.execute("SELECT type, name, tbl_name, CAST(sql AS BLOB) FROM sqlite_schema").fetchall()
+    rows = all_rows(connection, "SELECT type, name, tbl_name, CAST(sql AS BLOB) FROM sqlite_schema")
     schema = {name: folded(sql.decode(errors="replace")) for _, name, _, sql in rows if sql is not None}
     for name, sql in expected_schema().items():
         if schema.get(name) != sql:
@@ -104,7 +110,7 @@ def _check_file(connection: apsw.Connection) -> Iterator[Finding]:
 
 
 def _check_streams(connection: apsw.Connection, copied: set[tuple[str, str]]) -> Iterator[Finding]:
-    if connection.execute("SELECT 1 FROM erased LIMIT 1").fetchone():
+    if one_row(connection, "SELECT 1 FROM erased LIMIT 1"):
         return  # whose stream an erased event had is not known any more
     used = set()
     for address in copied:
@@ -131,7 +137,7 @@ class _Chain:
 
     def check(self) -> Iterator[Finding]:
         with self._database.reading() as connection:
-            smallest = [p for p in connection.execute(_BEFORE).fetchone() if p is not None and p < 1]
+            smallest = [p for p in the_row(connection, _BEFORE) if p is not None and p < 1]
         for position in smallest:
             yield Finding("gap", position, "positions begin at 1")
         after = 0
@@ -145,11 +151,11 @@ class _Chain:
             yield Finding("erased", position, "it was erased, but no compaction says so")
 
     def _check_batch(self, connection: apsw.Connection, after: int) -> Iterator[Finding]:
-        rows = connection.execute(_ROWS, (after, _BATCH)).fetchall()
+        rows = all_rows(connection, _ROWS, (after, _BATCH))
         full = len(rows) == _BATCH
         rows = [row for row in rows if row[0] <= self._head]
         last = rows[-1][0] if rows and full else self._head
-        stubs = connection.execute(_STUBS, (after, last)).fetchall()
+        stubs = all_rows(connection, _STUBS, (after, last))
         pending = sorted([(row[0], True, row) for row in rows] + [(stub[0], False, stub) for stub in stubs])
         expected = after + 1
         for position, is_event, row in pending:
@@ -177,14 +183,14 @@ class _Chain:
         self._stubs.add(position)
         self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
 
-    def _check_event(self, connection: apsw.Connection, row: tuple[object, ...]) -> Iterator[Finding]:
+    def _check_event(self, connection: apsw.Connection, row: Row) -> Iterator[Finding]:
         position, recorded_at, kind, stream, _, digest, link, _, thread_id, checkpoint_ns = row
         address = None if stream is None else (thread_id or "", checkpoint_ns or "")
-        inner = inner_of(recorded_at=recorded_at, address=address, digest=digest)  # type: ignore[arg-type]
-        self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))  # type: ignore[arg-type]
+        inner = inner_of(recorded_at=recorded_at, address=address, digest=digest)
+        self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
         if self.link != link:
-            yield Finding("link", position, "it is not the event that was appended here, or one before it is not")  # type: ignore[arg-type]
-            self.link = link  # type: ignore[assignment]  # go on from what is there, to tell further damage apart
+            yield Finding("link", position, "it is not the event that was appended here, or one before it is not")
+            self.link = link  # go on from what is there, to tell further damage apart
         try:
             event = self._reader.to_event(row)
         except CorruptRecordError as e:
@@ -225,13 +231,15 @@ class _Chain:
             self.copied_streams.add((event.thread_id or "", stream.checkpoint_ns))
             puts = [(p, (Kind.PUT, Kind.RESTATE)) for _, p, _ in stream.checkpoints]
             for position, kinds in puts + [(p, (Kind.PUT_WRITES,)) for _, p in stream.writes]:
-                row = connection.execute(_KIND, (position,)).fetchone()
+                row = one_row(connection, _KIND, (position,))
                 if row is None or row[0] not in kinds or position >= event.position:
-                    yield Finding("base", event.position, f"it copies event {position}, which is not there to be copied")
+                    yield Finding(
+                        "base", event.position, f"it copies event {position}, which is not there to be copied"
+                    )
 
     def _check_end(self) -> Iterator[Finding]:
         with self._database.reading() as connection:
-            newest, newest_erased = connection.execute(_BEYOND).fetchone()
+            newest, newest_erased = the_row(connection, _BEYOND)
             head = self._reader.head(connection).position
         if (newest or 0) != head:
             yield Finding("head", newest, f"it is the newest event, but the table meta says {head}")
@@ -244,7 +252,9 @@ class _Chain:
         if self._anchor.position > self._head:
             yield Finding("anchor", self._anchor.position, f"the log ends at {self._head}: its tail has been cut off")
         elif self._anchor_link != self._anchor.link:
-            yield Finding("anchor", self._anchor.position, "the log up to here is not the one that the anchor was taken from")
+            yield Finding(
+                "anchor", self._anchor.position, "the log up to here is not the one that the anchor was taken from"
+            )
 
 
 def _stores(data: EventData | None, name: str) -> bool:

@@ -1,4 +1,7 @@
-"""Tables derived from the log, kept in step with it, rebuildable from it at any time: the built-in ones, and users' own."""
+"""Tables derived from the log, kept in step with it, rebuildable from it at any time.
+
+The built-in ones, and users' own.
+"""
 
 from __future__ import annotations
 

@@ -84,7 +84,14 @@ class BuiltIn:
         assert event.stream is not None
         assert event.thread is not None
         row = CheckpointRow(
-            event.stream, put.checkpoint_id, event.position, event.position, put.parent_id, hidden, event.size, put.metadata
+            event.stream,
+            put.checkpoint_id,
+            event.position,
+            event.position,
+            put.parent_id,
+            hidden,
+            event.size,
+            put.metadata,
         )
         checkpoints, size = self._put_row(connection, row)
         if isinstance(event.data, Restate):

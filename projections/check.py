@@ -10,6 +10,7 @@ import apsw
 from ..eventlog.errors import CorruptRecordError
 from ..eventlog.log import EventLog
 from ..eventlog.opening import folded
+from ..eventlog.sql import all_rows, one_row
 from ..eventlog.streams import StreamKeys
 from ..eventlog.verify import Finding
 from .builtin import BuiltIn
@@ -52,12 +53,12 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
 
 
 def _check_tables(connection: apsw.Connection, builtin: BuiltIn) -> Iterator[Finding]:
-    versions = dict(connection.execute("SELECT name, schema_version FROM projection").fetchall())
+    versions: dict[str, int] = dict(all_rows(connection, "SELECT name, schema_version FROM projection"))
     for table in builtin.tables:
         if versions.get(table.name) != table.schema_version:
             yield Finding("projection", None, f"{table.name} is of schema version {versions.get(table.name)}")
             continue
-        found = connection.execute("SELECT sql FROM main.sqlite_schema WHERE name = ?", (table.name,)).fetchone()
+        found = one_row(connection, "SELECT sql FROM main.sqlite_schema WHERE name = ?", (table.name,))
         expected = folded(table.ddl.replace("@", ""))
         if found is None or folded(found[0]).replace('"', "") != expected:
             yield Finding("projection", None, f"the table {table.name} is missing, or not what it should be")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
+from ..eventlog.sql import all_rows, one_row, the_row
 from .table import Table
 
 __all__ = ["CheckpointRow", "History"]
@@ -100,20 +102,20 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
 
     def put(self, connection: apsw.Connection, row: CheckpointRow, run_id: str | None) -> tuple[bool, int] | None:
         """Put a row in the place of the one of that key, if there is one; give that one's (hidden, size)."""
-        old = connection.execute(self.sql(self._FACTS), (row.stream, row.checkpoint_id)).fetchone()
+        old = one_row(connection, self.sql(self._FACTS), (row.stream, row.checkpoint_id))
         values = (row.stream, row.checkpoint_id, row.position, row.applied, row.parent_id, run_id)
         connection.execute(self.sql(self._PUT), (*values, int(row.hidden), row.size, row.metadata))
         return None if old is None else (bool(old[0]), old[1])
 
     def hide(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> bool:
         """Hide a checkpoint; tell whether one was to be seen before."""
-        old = connection.execute(self.sql(self._FACTS), (stream, checkpoint_id)).fetchone()
+        old = one_row(connection, self.sql(self._FACTS), (stream, checkpoint_id))
         connection.execute(self.sql(self._HIDE), (stream, checkpoint_id))
         return old is not None and not old[0]
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[bool, int] | None:
         """Remove a checkpoint; give its (hidden, size), None if it was not there."""
-        old = connection.execute(self.sql(self._FACTS), (stream, checkpoint_id)).fetchone()
+        old = one_row(connection, self.sql(self._FACTS), (stream, checkpoint_id))
         connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id))
         return None if old is None else (bool(old[0]), old[1])
 
@@ -125,23 +127,23 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
 
     def one(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> CheckpointRow | None:
         """Give a checkpoint, hidden or not."""
-        return _row(connection.execute(self._ONE, (stream, checkpoint_id)).fetchone())
+        return _row(one_row(connection, self._ONE, (stream, checkpoint_id)))
 
     def latest(self, connection: apsw.Connection, stream: int) -> CheckpointRow | None:
         """Give the stream's latest checkpoint."""
-        return _row(connection.execute(self._LATEST, (stream,)).fetchone())
+        return _row(one_row(connection, self._LATEST, (stream,)))
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[CheckpointRow]:
         """Give all checkpoints of a stream, hidden ones too, by id."""
-        return [CheckpointRow(*r) for r in connection.execute(self._ALL_OF_STREAM, (stream,))]
+        return [CheckpointRow(*r) for r in all_rows(connection, self._ALL_OF_STREAM, (stream,))]
 
     def of_run(self, connection: apsw.Connection, run_id: str) -> list[CheckpointRow]:
         """Give all checkpoints of a run, hidden ones too."""
-        return [CheckpointRow(*r) for r in connection.execute(self._OF_RUN, (run_id,))]
+        return [CheckpointRow(*r) for r in all_rows(connection, self._OF_RUN, (run_id,))]
 
     def count(self, connection: apsw.Connection, stream: int) -> tuple[int, int]:
         """Give how many checkpoints of a stream can be seen, and how many there are."""
-        row: tuple[int, int] = connection.execute(self.sql(self._COUNT), (stream,)).fetchone()
+        row: tuple[int, int] = the_row(connection, self.sql(self._COUNT), (stream,))
         return row
 
     def page(
@@ -163,6 +165,7 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
             limit: at most so many.
         """
         checkpoint_id, below_stream = below or (None, None)
+        bound: tuple[Any, ...]
         if stream is not None:
             sql = self._PAGE_OF_STREAM if below is None else self._PAGE_OF_STREAM_BELOW
             bound = (stream, checkpoint_id, None, limit)
@@ -171,7 +174,7 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
         else:
             sql = self._PAGE_OF_ALL if below is None else self._PAGE_OF_ALL_BELOW
             bound = (None, checkpoint_id, below_stream, limit)
-        return [CheckpointRow(*r) for r in connection.execute(sql, bound)]
+        return [CheckpointRow(*r) for r in all_rows(connection, sql, bound)]
 
     def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
         """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""
@@ -186,5 +189,5 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
             parent_id = parent.parent_id
 
 
-def _row(row: tuple[object, ...] | None) -> CheckpointRow | None:
-    return None if row is None else CheckpointRow(*row)  # type: ignore[arg-type]  # STRICT columns have these types
+def _row(row: tuple[Any, ...] | None) -> CheckpointRow | None:
+    return None if row is None else CheckpointRow(*row)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import apsw
 
 from ..eventlog.event import PutWrites
+from ..eventlog.sql import all_rows, the_row
 from ..eventlog.value import Stored
 from .table import Table
 
@@ -76,7 +77,7 @@ CREATE TABLE pending_writes@ (
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
         """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""
-        rows = connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id)).fetchall()
+        rows = all_rows(connection, self.sql(self._REMOVE), (stream, checkpoint_id))
         return sum(writes for writes, _ in rows), sum(size for _, size in rows)
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
@@ -85,16 +86,16 @@ CREATE TABLE pending_writes@ (
 
     def count(self, connection: apsw.Connection, stream: int) -> int:
         """Give how many writes a stream has."""
-        count: int = connection.execute(self.sql(self._COUNT), (stream,)).fetchone()[0]
+        count: int = the_row(connection, self.sql(self._COUNT), (stream,))[0]
         return count
 
     def of(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> list[WritesRow]:
         """Give a checkpoint's rows, in the order in which they apply."""
-        return [WritesRow(*r) for r in connection.execute(self._OF, (stream, checkpoint_id))]
+        return [WritesRow(*r) for r in all_rows(connection, self._OF, (stream, checkpoint_id))]
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[WritesRow]:
         """Give all rows of a stream, by checkpoint, in the order in which they apply."""
-        return [WritesRow(*r) for r in connection.execute(self._OF_STREAM, (stream,))]
+        return [WritesRow(*r) for r in all_rows(connection, self._OF_STREAM, (stream,))]
 
 
 @dataclass(frozen=True, slots=True)

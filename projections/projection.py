@@ -20,7 +20,6 @@ its schema version changes.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +28,13 @@ import apsw.ext
 
 from ..eventlog.errors import ConfigError, ProjectionError
 from ..eventlog.event import RecordedEvent
+from ..eventlog.sql import Bindings, all_rows, one_row
 from ..eventlog.value import Whole
 
 if TYPE_CHECKING:
     from ..eventlog.log import EventLog
 
 __all__ = ["Progress", "Projection", "ProjectionTables"]
-
-Bindings = Iterable[Any] | Mapping[str, Any]
 
 _WRITES = {"SQLITE_INSERT", "SQLITE_UPDATE", "SQLITE_DELETE"}
 _DEFINES = {"SQLITE_CREATE_TABLE", "SQLITE_DROP_TABLE", "SQLITE_CREATE_INDEX", "SQLITE_DROP_INDEX", "SQLITE_REINDEX"}
@@ -61,11 +59,13 @@ class Projection(abc.ABC):
     """Base class of user projections; any object with the same attributes will do.
 
     Attributes:
-        name: lower-case letters, digits and underscores. Its tables are called this, or this and an underscore and more.
+        name: lower-case letters, digits and underscores. Its tables are called this, or this and an underscore and
+            more.
         schema_version: add 1 when the tables, or what events do to them, change.
         db: the tables; set when it is registered.
 
-    It may also have `carry()`, giving plain data: facts that outlive the events they came from. Without that, it refuses to be
+    It may also have `carry()`, giving plain data: facts that outlive the events they came from. Without that, it
+    refuses to be
     rebuilt once events have been erased.
     """
 
@@ -95,7 +95,10 @@ class Projection(abc.ABC):
 
 
 class ProjectionTables:
-    """A projection's access to the log's file: writes to its own tables while it is being applied, reads at any time."""
+    """A projection's access to the log's file: writes to its own tables while it is being applied.
+
+    Reads at any time.
+    """
 
     def __init__(self, name: str, log: EventLog) -> None:
         self._name = name
@@ -107,7 +110,8 @@ class ProjectionTables:
         """Run one statement in the transaction at hand; only within `reset` and `apply`.
 
         Raises:
-            ProjectionError: it is called elsewhere, or the statement is not one, or would change a table that is not the projection's.
+            ProjectionError: it is called elsewhere, or the statement is not one, or would change a table that is
+            not the projection's.
         """
         if self._connection is None:
             raise ProjectionError(
@@ -124,7 +128,7 @@ class ProjectionTables:
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
         """Read what has been committed."""
         with self._log.database.reading() as connection:
-            return connection.execute(sql, bindings).fetchall()  # type: ignore[arg-type]
+            return all_rows(connection, sql, bindings)
 
     def values(self, event: RecordedEvent) -> dict[str, Whole]:
         """Give every channel's value at a put, references resolved, as opaque (tag, data)."""
@@ -135,7 +139,7 @@ class ProjectionTables:
     def progress(self) -> Progress:
         """Tell how far the projection is."""
         with self._log.database.reading() as connection:
-            row = connection.execute("SELECT progress FROM projection WHERE name = ?", (self._name,)).fetchone()
+            row = one_row(connection, "SELECT progress FROM projection WHERE name = ?", (self._name,))
             head = self._log.reader.head(connection).position
         return Progress(row[0] if row and row[0] is not None else 0, head)
 

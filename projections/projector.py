@@ -10,6 +10,7 @@ import apsw
 from ..eventlog.errors import ConfigError, LogDamagedError, NewerFormatError
 from ..eventlog.event import RecordedEvent
 from ..eventlog.log import EventLog
+from ..eventlog.sql import all_rows, the_row
 from ..eventlog.verify import Finding
 from .builtin import BuiltIn
 from .check import compare_with_rebuild
@@ -51,32 +52,30 @@ class Projector:
         """
         self._log = log
         self._builtin = BuiltIn(log.reader, log.keys)
-        if log.database.read_only:
-            generation = self._check_read_only(log)
-        else:
-            generation = self._ensure_builtin(log)
+        generation = self._check_read_only(log) if log.database.read_only else self._ensure_builtin(log)
         for registered in self._registered:
             registered.attach(log)
         return generation
 
     def _ensure_builtin(self, log: EventLog) -> int:
         with log.database.writing() as connection:
-            versions = dict(connection.execute(_VERSIONS).fetchall())
+            versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
             up_to_date = self._is_up_to_date(log, versions)
             if not up_to_date and log.reader.head(connection).position == 0:
                 create_tables(connection, self.views)
                 record_versions(connection, self.views)
                 up_to_date = True
-            generation: int = connection.execute(_GENERATION).fetchone()[0]
+            generation: int = the_row(connection, _GENERATION)[0]
         return generation if up_to_date else rebuild(log)
 
     def _check_read_only(self, log: EventLog) -> int:
         with log.database.reading() as connection:
-            versions = dict(connection.execute(_VERSIONS).fetchall())
-            generation: int = connection.execute(_GENERATION).fetchone()[0]
+            versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
+            generation: int = the_row(connection, _GENERATION)[0]
         if not self._is_up_to_date(log, versions):
             raise LogDamagedError(
-                f"the projections of {log.path} are of an older version, and read_only=True does not rebuild them: open it once for writing"
+                f"the projections of {log.path} are of an older version, and read_only=True does not rebuild them: "
+                "open it once for writing"
             )
         return generation
 

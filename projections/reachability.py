@@ -30,7 +30,8 @@ def needed_ancestors(
 ) -> list[CheckpointRow]:
     """Give the ancestors, nearest first, that `row` needs to stay readable.
 
-    A channel counts if it has a version but no value in the checkpoint, and `may_be_delta` does not rule it out; whether it really is a delta
+    A channel counts if it has a version but no value in the checkpoint, and `may_be_delta` does not rule it out;
+    whether it really is a delta
     channel only the graph knows, so that this may give too many, never too few.
     """
     put = _put(reader, connection, row)

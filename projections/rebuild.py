@@ -8,6 +8,7 @@ import apsw
 
 from ..eventlog.errors import LogBusyError
 from ..eventlog.log import EventLog
+from ..eventlog.sql import one_row, the_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
 
@@ -57,10 +58,8 @@ def rebuild(log: EventLog) -> int:
     position = 0
     while True:
         with log.database.writing() as connection:
-            if connection.execute(_MARKED).fetchone() != (token,):
-                raise LogBusyError(
-                    f"another rebuild of {log.path} took over from this one", path=log.path, waited_ms=0
-                )
+            if one_row(connection, _MARKED) != (token,):
+                raise LogBusyError(f"another rebuild of {log.path} took over from this one", path=log.path, waited_ms=0)
             rows = log.reader.page(connection, position, _BATCH)
             for row in rows:
                 shadow.apply(connection, log.reader.to_event(row))
@@ -74,7 +73,10 @@ def rebuild(log: EventLog) -> int:
 
 
 def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
-    """Put the shadows in the tables' place. Renaming is quick however large they are; dropping is not, and comes after."""
+    """Put the shadows in the tables' place. Renaming is quick however large they are.
+
+    Dropping is not, and comes after.
+    """
     existing = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     for name in TABLES:
         if name in existing:
@@ -82,7 +84,7 @@ def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
         connection.execute(f"ALTER TABLE {name}{_SHADOW} RENAME TO {name}")
     record_versions(connection, shadow)
     connection.execute(_UNMARK)
-    generation: int = connection.execute(_NEXT_GENERATION).fetchone()[0]
+    generation: int = the_row(connection, _NEXT_GENERATION)[0]
     return generation
 
 

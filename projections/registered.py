@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import apsw
@@ -10,6 +11,7 @@ import apsw
 from ..eventlog.errors import CorruptRecordError, ProjectionError
 from ..eventlog.event import RecordedEvent
 from ..eventlog.log import EventLog
+from ..eventlog.sql import all_rows, one_row, the_row
 from .projection import ProjectionTables, check_definition
 
 __all__ = ["RegisteredProjection"]
@@ -19,7 +21,8 @@ _STATE = "SELECT schema_version, progress FROM projection WHERE name = ?"
 _SET_STATE = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES (?, ?, ?)"
 _ADVANCE = "UPDATE projection SET progress = ? WHERE name = ?"
 _OWN_TABLES = r"""
-SELECT name FROM sqlite_schema WHERE type = 'table' AND (name = ?1 OR name LIKE replace(?1, '_', '\_') || '\_%' ESCAPE '\')"""
+SELECT name FROM sqlite_schema
+WHERE type = 'table' AND (name = ?1 OR name LIKE replace(?1, '_', '\_') || '\_%' ESCAPE '\')"""
 _ERASED = "SELECT 1 FROM erased LIMIT 1"
 
 
@@ -44,7 +47,7 @@ class RegisteredProjection:
         self.catch_up(log)
 
     def _ensure_tables(self, connection: apsw.Connection) -> None:
-        state = connection.execute(_STATE, (self.name,)).fetchone()
+        state = one_row(connection, _STATE, (self.name,))
         version = self.projection.schema_version
         if state is not None and state[0] == version:
             return
@@ -59,14 +62,14 @@ class RegisteredProjection:
         self._reset(connection)
 
     def _refuse_past_erasure(self, connection: apsw.Connection) -> None:
-        if not hasattr(self.projection, "carry") and connection.execute(_ERASED).fetchone():
+        if not hasattr(self.projection, "carry") and one_row(connection, _ERASED):
             raise ProjectionError(
                 f"projection {self.name} cannot be rebuilt: events have been erased, and it has no carry()",
                 projection=self.name,
             )
 
     def _reset(self, connection: apsw.Connection) -> None:
-        for (table,) in connection.execute(_OWN_TABLES, (self.name,)).fetchall():
+        for (table,) in all_rows(connection, _OWN_TABLES, (self.name,)):
             connection.execute(f'DROP TABLE "{table}"')  # a name that the schema holds, not input
         connection.execute(_SET_STATE, (self.name, self.projection.schema_version, 0))
         self._call(connection, None, self.projection.reset)
@@ -86,21 +89,23 @@ class RegisteredProjection:
         """Take in what is there, in transactions of at most 256 events, until nothing is left."""
         while True:
             with log.database.writing() as connection:
-                progress = connection.execute(_STATE, (self.name,)).fetchone()[1]
+                progress = the_row(connection, _STATE, (self.name,))[1]
                 if self._take_in(connection, log, progress, _BATCH) < _BATCH:
                     return
 
     def join(self, connection: apsw.Connection, log: EventLog, event: RecordedEvent) -> None:
-        """Take in an event in the transaction that appends it, after what other processes appended without this projection.
+        """Take in an event in the transaction that appends it.
+
+        After what other processes appended without this projection.
 
         If those are more than one batch, one batch is taken in now, and the event later.
         """
-        state = connection.execute(_STATE, (self.name,)).fetchone()
+        state = one_row(connection, _STATE, (self.name,))
         if state is None or state[0] != self.projection.schema_version:
             return  # a newer program has taken it over; progress() no longer moves here
         progress = state[1]
         if progress == event.position - 1:
-            self._call(connection, event, lambda: self.projection.apply(event))
+            self._call(connection, event, partial(self.projection.apply, event))
             connection.execute(_ADVANCE, (event.position, self.name))
         else:
             self._take_in(connection, log, progress, _BATCH)
@@ -112,7 +117,7 @@ class RegisteredProjection:
                 event = log.reader.to_event(row)
             except CorruptRecordError:
                 continue  # verify() reports it; a damaged record must not keep the log from being opened
-            self._call(connection, event, lambda event=event: self.projection.apply(event))
+            self._call(connection, event, partial(self.projection.apply, event))
             progress = event.position
         if rows:
             connection.execute(_ADVANCE, (rows[-1][0], self.name))
@@ -129,7 +134,7 @@ class RegisteredProjection:
             position = None if event is None else event.position
             where = "reset()" if event is None else f"apply() at event {position}"
             raise ProjectionError(
-                f"projection {self.name} failed in {where}: {type(e).__name__}. Nothing was changed. Mend the projection, "
+                f"projection {self.name} failed in {where}: {type(e).__name__}. Nothing was changed. Mend it, "
                 "or open the log without it",
                 projection=self.name,
                 position=position,

@@ -1,6 +1,7 @@
 """Projection `threads`: what there is to say of each thread without reading its checkpoints.
 
-Counts and bytes are sums over the rows of `history` and `pending_writes`, kept as these change. When a thread began and was last active, its
+Counts and bytes are sums over the rows of `history` and `pending_writes`, kept as these change. When a thread began
+and was last active, its
 name and its metadata last until the thread is deleted, whatever becomes of its events.
 """
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 import apsw
 
+from ..eventlog.sql import all_rows, one_row
 from .table import Table
 
 __all__ = ["ThreadRow", "Threads"]
@@ -116,10 +118,10 @@ ORDER BY a.last_activity DESC, a.thread DESC"""
 
     def one(self, connection: apsw.Connection, thread: int) -> ThreadRow | None:
         """Give a thread, listed or not."""
-        row = connection.execute(self._ONE, (thread,)).fetchone()
+        row = one_row(connection, self._ONE, (thread,))
         return None if row is None else ThreadRow(*row)
 
     def page(self, connection: apsw.Connection, *, below: tuple[int, int] | None, limit: int) -> list[ThreadRow]:
         """Give a page of threads, newest activity first, strictly below a (last_activity, thread)."""
         last_activity, thread = below or (None, None)
-        return [ThreadRow(*r) for r in connection.execute(self._PAGE, (last_activity, thread, limit))]
+        return [ThreadRow(*r) for r in all_rows(connection, self._PAGE, (last_activity, thread, limit))]

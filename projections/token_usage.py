@@ -1,7 +1,9 @@
 """The worked example of a user projection: tokens used, per thread and run, from the messages that tasks write.
 
-Reads `usage_metadata` (LangChain's) out of what put_writes events hold, without building any object: msgpack is walked as plain data, so
-nothing in the log can make this run code. Values under another serializer, an encrypting one for instance, need its `loads`.
+Reads `usage_metadata` (LangChain's) out of what put_writes events hold, without building any object: msgpack is
+walked as plain data, so
+nothing in the log can make this run code. Values under another serializer, an encrypting one for instance, need its
+`loads`.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class TokenTotals:
 class TokenUsage(Projection):
     """Counts tokens per thread and run.
 
-    A message counts once, however often it is written again: by its id within the thread (messages without an id count each time). The run is
+    A message counts once, however often it is written again: by its id within the thread (messages without an id
+    count each time). The run is
     the one in the metadata of the checkpoint that the writes belong to.
 
     Args:
@@ -62,8 +65,9 @@ class TokenUsage(Projection):
             "PRIMARY KEY (thread_id, message_id)) STRICT, WITHOUT ROWID"
         )
         self.db.execute(
-            "CREATE TABLE token_usage_run (thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, checkpoint_id TEXT NOT NULL, "
-            "run_id TEXT NOT NULL, PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id)) STRICT, WITHOUT ROWID"
+            "CREATE TABLE token_usage_run (thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, "
+            "checkpoint_id TEXT NOT NULL, run_id TEXT NOT NULL, "
+            "PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id)) STRICT, WITHOUT ROWID"
         )
 
     def apply(self, event: RecordedEvent) -> None:
@@ -91,13 +95,14 @@ class TokenUsage(Projection):
                 self.db.execute(
                     "INSERT OR IGNORE INTO token_usage_seen VALUES (?, ?)", (event.thread_id, _text(message_id))
                 )
-                if self.db.execute("SELECT changes()").fetchone()[0] == 0:
+                if self.db.execute("SELECT changes()").fetchone() == (0,):
                     continue
             counts = [_count_of(usage, key) for key in ("input_tokens", "output_tokens", "total_tokens")]
             self.db.execute(
                 "INSERT INTO token_usage VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET messages = messages + 1, "
                 "input_tokens = input_tokens + excluded.input_tokens, "
-                "output_tokens = output_tokens + excluded.output_tokens, total_tokens = total_tokens + excluded.total_tokens",
+                "output_tokens = output_tokens + excluded.output_tokens, "
+                "total_tokens = total_tokens + excluded.total_tokens",
                 (event.thread_id, run[0] if run else "", *counts),
             )
 

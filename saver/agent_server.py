@@ -1,8 +1,11 @@
-"""A ready-made checkpointer for LangGraph's Agent Server (`langgraph dev`). In langgraph.json:
+"""A ready-made checkpointer for LangGraph's Agent Server (`langgraph dev`).
+
+In langgraph.json:
 
     "checkpointer": {"path": "langgraph_eventlog.saver.agent_server.checkpointer"}
 
-The file is named by the environment variable LANGGRAPH_EVENTLOG_PATH, and is `langgraph-eventlog.db` in the server's folder without it;
+The file is named by the environment variable LANGGRAPH_EVENTLOG_PATH, and is `langgraph-eventlog.db` in the
+server's folder without it;
 LANGGRAPH_EVENTLOG_SYNCHRONOUS may be FULL (the default) or NORMAL.
 """
 

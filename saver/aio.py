@@ -22,7 +22,10 @@ __all__ = ["AsyncTwins"]
 
 
 class AsyncTwins:
-    """Async twins of the saver's methods, for asyncio and trio. Cancelling one waits until its sync twin is done: an event is in, or not."""
+    """Async twins of the saver's methods, for asyncio and trio. Cancelling one waits until its sync twin is done.
+
+    An event is in, or not.
+    """
 
     if TYPE_CHECKING:
 
@@ -130,7 +133,7 @@ class AsyncTwins:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
         await self.aclose()
-
-

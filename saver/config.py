@@ -51,14 +51,14 @@ class Address:
 
     def config(self, checkpoint_id: str, checkpoint_ns: str | None = None) -> RunnableConfig:
         """Give the config of a checkpoint in this thread."""
-        return config_of(self.given_thread_id, self.namespace if checkpoint_ns is None else checkpoint_ns, checkpoint_id)
+        return config_of(
+            self.given_thread_id, self.namespace if checkpoint_ns is None else checkpoint_ns, checkpoint_id
+        )
 
 
 def config_of(thread_id: Any, checkpoint_ns: str, checkpoint_id: str) -> RunnableConfig:
     """Give the config that names a checkpoint."""
-    return {
-        "configurable": {"thread_id": thread_id, "checkpoint_ns": checkpoint_ns, "checkpoint_id": checkpoint_id}
-    }
+    return {"configurable": {"thread_id": thread_id, "checkpoint_ns": checkpoint_ns, "checkpoint_id": checkpoint_id}}
 
 
 def text(value: Any, what: str) -> str:

@@ -49,7 +49,8 @@ class Copier:
     def fork(self, address: Address, target_id: str, metadata: Mapping[str, Any] | None) -> Decide:
         """One checkpoint and its ancestors, and what their subgraphs left.
 
-        The checkpoint's own pending writes go along only if nothing came after it: otherwise they are what made the next one, and
+        The checkpoint's own pending writes go along only if nothing came after it: otherwise they are what made the
+        next one, and
         the fork is to do that step anew.
         """
 
@@ -96,8 +97,8 @@ class Copier:
             )
         if row is None or row.hidden:
             raise ConfigError(
-                f"there is no checkpoint {address.checkpoint_id or '(the latest)'} in namespace {address.namespace!r} of "
-                f"thread {address.thread_id!r} to fork from"
+                f"there is no checkpoint {address.checkpoint_id or '(the latest)'} in namespace "
+                f"{address.namespace!r} of thread {address.thread_id!r} to fork from"
             )
         return row
 
@@ -114,11 +115,18 @@ class Copier:
     def _lineage(self, connection: apsw.Connection, row: CheckpointRow) -> tuple[dict[str, CheckpointRow], bool]:
         """Give a checkpoint with its ancestors, and whether it has no children."""
         lineage = {r.checkpoint_id: r for r in [row, *self._views.history.ancestors(connection, row)]}
-        children = (r for r in self._views.history.of_stream(connection, row.stream) if r.parent_id == row.checkpoint_id)
+        children = (
+            r for r in self._views.history.of_stream(connection, row.stream) if r.parent_id == row.checkpoint_id
+        )
         return lineage, not any(True for _ in children)
 
     def _copied(
-        self, connection: apsw.Connection, stream: int, checkpoint_ns: str, rows: list[CheckpointRow], without: str | None
+        self,
+        connection: apsw.Connection,
+        stream: int,
+        checkpoint_ns: str,
+        rows: list[CheckpointRow],
+        without: str | None,
     ) -> CopiedStream:
         """Give what is copied of a stream; of the checkpoint `without`, not the writes. With all rows go all writes."""
         ids = {row.checkpoint_id for row in rows}

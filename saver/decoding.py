@@ -51,7 +51,9 @@ class Gatherer:
             CorruptRecordError: a record is damaged, or not the one that the row says it is.
         """
         put = self.put_of(row)
-        return Gathered(row, put, {name: self.whole(row, name, v) for name, v in put.channels.items()}, self.writes_of(row))
+        return Gathered(
+            row, put, {name: self.whole(row, name, v) for name, v in put.channels.items()}, self.writes_of(row)
+        )
 
     def put_of(self, row: CheckpointRow) -> Put:
         """Read a checkpoint's put, checked against the row that points at it."""
@@ -70,8 +72,10 @@ class Gatherer:
     def _writes(self, row: WritesRow) -> PutWrites:
         stream, data = self._event(row.position, row.applied)
         copied = row.applied != row.position
-        if not isinstance(data, PutWrites) or data.checkpoint_id != row.checkpoint_id or (
-            stream != row.stream and not copied
+        if (
+            not isinstance(data, PutWrites)
+            or data.checkpoint_id != row.checkpoint_id
+            or (stream != row.stream and not copied)
         ):
             raise self._mismatch(row.position, row.checkpoint_id)
         return data
@@ -112,7 +116,7 @@ class Gatherer:
 
     def _mismatch(self, position: int, checkpoint_id: str) -> CorruptRecordError:
         return CorruptRecordError(
-            f"a projection says that it holds checkpoint {checkpoint_id!r}, but it does not: rebuild() mends projections",
+            f"a projection says that it holds checkpoint {checkpoint_id!r}, but it does not: rebuild() mends that",
             path=self._log.path,
             position=position,
         )

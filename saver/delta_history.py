@@ -38,7 +38,10 @@ class StoredHistory:
 def delta_channel_history(
     gatherer: Gatherer, ancestors: Iterable[CheckpointRow], channels: Sequence[str]
 ) -> StoredHistory:
-    """Walk ancestors, the nearest first, until every channel has its seed. The seed's own writes come after it, so they count."""
+    """Walk ancestors, the nearest first, until every channel has its seed.
+
+    The seed's own writes come after it, so they count.
+    """
     newest_first: dict[str, list[list[EffectiveWrite]]] = {channel: [] for channel in channels}
     seeds: dict[str, Whole] = {}
     for row in ancestors:

@@ -39,7 +39,8 @@ def encode_put(
 ) -> tuple[NewEvent, dict[str, Fingerprint]]:
     """Give the event of a put, and each channel's fingerprint.
 
-    Everything in `channel_values` is stored, whatever the versions say: by reference where `known`, the parent's values, has the same
+    Everything in `channel_values` is stored, whatever the versions say: by reference where `known`, the parent's
+    values, has the same
     serialised bytes, and whole otherwise.
 
     Raises:
@@ -78,7 +79,9 @@ def encode_put(
     return NewEvent(put, address.thread_id, address.namespace), fingerprints
 
 
-def stored_at(event: NewEvent, position: int, fingerprints: Mapping[str, Fingerprint]) -> dict[str, tuple[Fingerprint, int]]:
+def stored_at(
+    event: NewEvent, position: int, fingerprints: Mapping[str, Fingerprint]
+) -> dict[str, tuple[Fingerprint, int]]:
     """Give, for a put that was appended at a position, each channel's fingerprint and the event that stores it."""
     channels = cast(Put, event.data).channels
     return {

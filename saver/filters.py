@@ -20,7 +20,8 @@ _ABSENT = object()
 def compile_filter(filter: Mapping[str, Any] | None) -> Matches | None:
     """Give a predicate on metadata; None if there is nothing to filter by.
 
-    Every key must match. A key names a field, or with dots a field inside of fields. None matches null and absent. Values compare as
+    Every key must match. A key names a field, or with dots a field inside of fields. None matches null and absent.
+    Values compare as
     values: dicts whatever their order, lists and tuples alike, 1 not as "1".
 
     Raises:

@@ -1,4 +1,7 @@
-"""Deleting and pruning: what is to go is decided from the projections, in the transaction that records it, as effects."""
+"""Deleting and pruning: what is to go is decided from the projections, in the transaction that records it.
+
+As effects.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ def _may_be_delta(channel: str) -> bool:
 
 
 class Remover:
-    """Decides what a deletion removes. Each method gives a function for `EventLog.transact`; None means nothing to do."""
+    """Decides what a deletion removes. Each method gives a function for `EventLog.transact`.
+
+    None means nothing to do.
+    """
 
     def __init__(self, log: EventLog, views: BuiltIn) -> None:
         self._log = log
@@ -108,8 +114,6 @@ class Remover:
         needed: set[str] = set()
         for row in survivors:
             if row.parent_id in going:
-                path = needed_ancestors(
-                    self._views, self._log.reader, connection, row, may_be_delta=_may_be_delta
-                )
+                path = needed_ancestors(self._views, self._log.reader, connection, row, may_be_delta=_may_be_delta)
                 needed |= {ancestor.checkpoint_id for ancestor in path}
         return needed

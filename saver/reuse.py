@@ -37,7 +37,10 @@ class Known:
 
 
 class Reuse:
-    """The last checkpoints put or looked up, by (thread_id, checkpoint_ns, checkpoint_id); the least recently used go first."""
+    """The last checkpoints put or looked up, by (thread_id, checkpoint_ns, checkpoint_id).
+
+    The least recently used go first.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

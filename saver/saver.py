@@ -49,14 +49,17 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         with EventLogSaver("agent.db") as saver:
             graph = builder.compile(checkpointer=saver)
 
-    One class for sync and async code (asyncio and trio), any number of threads, event loops and processes. Each state-changing call is
+    One class for sync and async code (asyncio and trio), any number of threads, event loops and processes. Each
+    state-changing call is
     one event, appended and projected in one transaction, durable when the call returns.
 
     Args:
-        path: of the file, made with its folders if it is not there, for its owner only. ":memory:" and "" (a private temporary
+        path: of the file, made with its folders if it is not there, for its owner only. ":memory:" and "" (a
+            private temporary
             database) give a log that ends with close().
         serde: turns values into bytes; JsonPlusSerializer() unless given. `saver.serde` may be replaced later.
-        synchronous: "FULL": an acknowledged put survives power loss. "NORMAL": it survives a crash of the process; power loss may take
+        synchronous: "FULL": an acknowledged put survives power loss. "NORMAL": it survives a crash of the process;
+            power loss may take
             the last commits.
         busy_timeout_ms: how long to wait for other writers before a LogBusyError.
         read_only: never change the file.
@@ -64,9 +67,11 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         clock: gives the present, UTC, in microseconds since 1970-01-01.
 
     Raises:
-        LogOpenError: and its kinds NotAnEventLogError and NewerFormatError: `path` cannot be a log; what is there is left as it is.
+        LogOpenError: and its kinds NotAnEventLogError and NewerFormatError: `path` cannot be a log; what is there
+            is left as it is.
 
-    Every method raises an EventLogError of langgraph_eventlog.eventlog.errors when it fails, and then has changed nothing.
+    Every method raises an EventLogError of langgraph_eventlog.eventlog.errors when it fails, and then has changed
+    nothing.
     """
 
     def __init__(
@@ -120,8 +125,10 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     ) -> RunnableConfig:
         """Append a checkpoint, and give the config that names it.
 
-        Everything in `channel_values` is kept, whatever `new_versions` says; a value whose serialised bytes are the parent's is stored by
-        reference. The parent is the config's checkpoint_id. An id that is there already is replaced in what is read, not in the log.
+        Everything in `channel_values` is kept, whatever `new_versions` says; a value whose serialised bytes are the
+        parent's is stored by
+        reference. The parent is the config's checkpoint_id. An id that is there already is replaced in what is
+        read, not in the log.
 
         Raises:
             EncodingError: a value cannot be serialised; it says which.
@@ -162,7 +169,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     ) -> None:
         """Append the writes of a task at a checkpoint, which need not be there yet.
 
-        What is written again at the same (checkpoint, task, index) is ignored, except to LangGraph's special channels, which it replaces.
+        What is written again at the same (checkpoint, task, index) is ignored, except to LangGraph's special
+        channels, which it replaces.
 
         Raises:
             EncodingError: a value cannot be serialised; it says which.
@@ -236,7 +244,10 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     def _page(
         self, address: Address | None, matches: Matches | None, below: tuple[str, int] | None, size: int
     ) -> tuple[Iterator[CheckpointTuple], tuple[str, int] | None]:
-        """Give a page's tuples, decoded one by one as they are taken, and where it ended; None if nothing can come after."""
+        """Give a page's tuples, decoded one by one as they are taken, and where it ended.
+
+        None if nothing can come after.
+        """
         with self.log.database.reading() as connection:
             rows, full = self._rows(connection, address, below, size)
             last = (rows[-1].checkpoint_id, rows[-1].stream) if full else None
@@ -291,7 +302,9 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
-        """Give, for each channel, what the ancestors of a checkpoint wrote since the nearest that holds a value, and that value.
+        """Give, for each channel, what the ancestors of a checkpoint wrote since the nearest that holds a value.
+
+        And that value.
 
         Follows parents only; includes checkpoints that were deleted or pruned, but are kept for this.
         """
@@ -312,7 +325,9 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         self.log.transact(self._remover().delete_thread(text(thread_id, "thread_id")))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Remove the checkpoints, and their writes, whose metadata names one of the runs, in all threads and namespaces.
+        """Remove the checkpoints, and their writes, whose metadata names one of the runs.
+
+        In all threads and namespaces.
 
         What surviving checkpoints need to rebuild their delta channels stays, out of sight.
         """
@@ -323,7 +338,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
 
         Args:
             thread_ids: of the threads; those that are not there are passed over.
-            strategy: "keep_latest" keeps, in each namespace, the latest with its pending writes, and out of sight what its delta channels
+            strategy: "keep_latest" keeps, in each namespace, the latest with its pending writes, and out of sight
+                what its delta channels
                 need; "delete" keeps nothing.
 
         Raises:
@@ -356,7 +372,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         """
         self._core.projector.rebuild(projection)
 
-    def get_next_version(self, current: str | int | float | None, channel: None = None) -> str:  # type: ignore[override]
+    def get_next_version(self, current: str | int | float | None, channel: None = None) -> str:
         """Give the version after `current`: a string that sorts, with a random part to tell forks apart."""
         if current is None:
             number = 0

@@ -29,8 +29,8 @@ def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
         path, culprit = _find(serde, value)
         raise EncodingError(
             f"channel {channel!r}: the value at {channel}{path} cannot be serialised: it is a "
-            f"{_type_name(culprit)} ({type(e).__name__}). Nothing was appended. Keep it out of the state, or give the saver a "
-            "serde that can: JsonPlusSerializer(pickle_fallback=True) for instance",
+            f"{_type_name(culprit)} ({type(e).__name__}). Nothing was appended. Keep it out of the state, or give the "
+            "saver a serde that can: JsonPlusSerializer(pickle_fallback=True) for instance",
             channel=channel,
             path_in_value=path,
         ) from e

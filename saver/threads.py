@@ -121,7 +121,9 @@ class ThreadMethods:
         self._core.log.database  # noqa: B018  raises now, not at the first thread, if the saver is closed
         return self._threads(limit, None if before is None else before.key, matches)
 
-    def _threads(self, limit: int | None, below: tuple[int, int] | None, matches: Matches | None) -> Iterator[ThreadInfo]:
+    def _threads(
+        self, limit: int | None, below: tuple[int, int] | None, matches: Matches | None
+    ) -> Iterator[ThreadInfo]:
         size = _PAGE if limit is None or matches is not None else min(limit, _PAGE)
         left = limit
         while left is None or left > 0:
@@ -145,7 +147,8 @@ class ThreadMethods:
     ) -> RunnableConfig:
         """Start a new thread from a checkpoint, with its history up to there. Nothing is stored twice.
 
-        A fork of a thread's end keeps its pending writes, so that an interrupted step goes on where it was; a fork from further back
+        A fork of a thread's end keeps its pending writes, so that an interrupted step goes on where it was; a fork
+        from further back
         does the step after the checkpoint anew.
 
         Args:
