@@ -40,9 +40,21 @@ async def iterate(iterator: Iterator[T]) -> AsyncIterator[T]:
     """
     size = 1
     while True:
-        chunk: list[T] = await run(lambda n: list(islice(iterator, n)), size)
+        chunk, error = await run(_take, iterator, size)
         for item in chunk:
             yield item
+        if error is not None:
+            raise error
         if len(chunk) < size:
             return
         size = min(2 * size, _MAX_CHUNK)
+
+
+def _take(iterator: Iterator[T], size: int) -> tuple[list[T], Exception | None]:
+    """Take up to `size` items; an error comes after those before it, as it does in a plain loop."""
+    chunk: list[T] = []
+    try:
+        chunk.extend(islice(iterator, size))
+    except Exception as e:
+        return chunk, e
+    return chunk, None

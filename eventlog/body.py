@@ -136,6 +136,8 @@ def decode_body(kind: int, body: bytes, bases: tuple[int, ...]) -> EventData:
         decode, length = _DECODERS[kind]
     except KeyError:
         raise BodyFormatError(f"kind {kind} is not known") from None
+    if bases and kind not in (Kind.PUT, Kind.RESTATE):
+        raise BodyFormatError("an event of its kind refers to nothing")
     try:
         array = _list(unpack(body))
         if len(array) < length:
@@ -159,8 +161,6 @@ def _put(a: list[Any], bases: tuple[int, ...]) -> Put:
 
 
 def _put_writes(a: list[Any], bases: tuple[int, ...]) -> PutWrites:
-    if bases:
-        raise BodyFormatError("a put_writes refers to nothing")
     writes = tuple(
         Write(_str(channel), _int(idx), decode_value(value, bases)) for channel, idx, value in _rows(a[3], 3)
     )
@@ -220,6 +220,8 @@ def _str(value: Any) -> str:
 
 def _int(value: Any) -> int:
     checked: int = _checked(value, int)
+    if not -(1 << 63) <= checked < 1 << 63:
+        raise BodyFormatError("its body holds an integer of more than 64 bits")
     return checked
 
 

@@ -55,7 +55,9 @@ def is_private(path: str) -> bool:
 
 def immutable_uri(path: str) -> str:
     """Give the URI under which SQLite reads a file without taking a lock, and without its WAL."""
-    return f"file:{quote(path)}?immutable=1"
+    # Two slashes at the beginning, which POSIX allows, would be taken for the name of a host.
+    authority = "//" if path.startswith("/") else ""
+    return f"file:{authority}{quote(path)}?immutable=1"
 
 
 def connect(path: str, *, flags: int, busy_timeout_ms: int, synchronous: str, writer: bool) -> apsw.Connection:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 
 import apsw
 
 from . import appender
-from .aio import iterate, run
 from .database import Database
-from .errors import ConfigError, CorruptRecordError, LogOpenError, LogReadOnlyError
+from .errors import (
+    ConfigError,
+    CorruptRecordError,
+    LogDamagedError,
+    LogOpenError,
+    LogReadOnlyError,
+    NotAnEventLogError,
+)
 from .event import Head, Kind, NewEvent, Put, RecordedEvent, Restate
 from .follower import Follower
-from .opening import Found, check_schema, create, look, prepare_folder, use_wal
+from .log_aio import AsyncLogTwins
+from .opening import Found, absolute, check_schema, create, look, prepare_folder, use_wal
 from .reader import EventReader, Row, touches
 from .sql import one_row, the_row
 from .streams import StreamKeys
-from .subscription import Subscription
+from .subscription import Appended, Subscription
 from .value import Carried, Whole
 from .verify import Finding, verify_log
 
@@ -36,26 +42,7 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-class Appended:
-    """Tells threads of this process that something was appended, so that they need not poll."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self.seen = 0
-
-    def notify(self) -> None:
-        """Wake whoever waits."""
-        with self._changed:
-            self.seen += 1
-            self._changed.notify_all()
-
-    def wait(self, seen: int, timeout_s: float) -> None:
-        """Wait until something has happened since `seen` was read, or for so long."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.seen != seen, timeout_s)
-
-
-class EventLog:
+class EventLog(AsyncLogTwins):
     """The log at `path`: read it, verify it, follow it, from any thread and any number of processes.
 
     Args:
@@ -90,7 +77,7 @@ class EventLog:
             raise ConfigError(f'synchronous is "FULL" or "NORMAL", not {synchronous!r}')
         if busy_timeout_ms < 0:
             raise ConfigError(f"busy_timeout_ms is 0 or more, not {busy_timeout_ms}")
-        self.path = _absolute(path)
+        self.path = absolute(path)
         self.appended = Appended()
         self.keys = StreamKeys()
         self.reader = EventReader(self.path or "the temporary log")
@@ -166,6 +153,7 @@ class EventLog:
         while True:
             try:
                 with self.database.writing() as connection:
+                    self.keys.begin()
                     self._check_generation(connection)
                     prepared = prepare(connection)
                     if prepared is None:
@@ -176,10 +164,6 @@ class EventLog:
             except _GenerationChangedError:
                 self._generation = self._attach()
                 continue
-            except BaseException:
-                self.keys.rolled_back()
-                raise
-            self.keys.committed()
             self.appended.notify()
             return recorded
 
@@ -328,30 +312,12 @@ class EventLog:
         whole chain, unless it is given an `anchor`: what head() gave before, kept where that someone cannot reach it.
         Runs beside writers; memory is bounded; reads the whole file.
         """
-        yield from verify_log(self.database, self.reader, anchor=anchor)
-        if self._follower is not None:
-            yield from self._follower.verify(self)
-
-    async def aread(
-        self,
-        *,
-        after: int = 0,
-        limit: int | None = None,
-        thread_id: str | None = None,
-        kinds: Collection[Kind] | None = None,
-    ) -> AsyncIterator[RecordedEvent]:
-        """Async `read`."""
-        async for event in iterate(self.read(after=after, limit=limit, thread_id=thread_id, kinds=kinds)):
-            yield event
-
-    async def ahead(self) -> Head:
-        """Async `head`."""
-        return await run(self.head)
-
-    async def averify(self, *, anchor: Head | None = None) -> AsyncIterator[Finding]:
-        """Async `verify`."""
-        async for finding in iterate(self.verify(anchor=anchor)):
-            yield finding
+        try:
+            yield from verify_log(self.database, self.reader, anchor=anchor)
+            if self._follower is not None:
+                yield from self._follower.verify(self)
+        except (LogDamagedError, NotAnEventLogError) as e:
+            yield Finding("sqlite", None, f"the check cannot go on: {e}")
 
     # Closing.
 
@@ -377,23 +343,11 @@ class EventLog:
             self._database.close()
             self.appended.notify()
 
-    async def aclose(self) -> None:
-        """Async `close`."""
-        await run(self.close)
-
     def __enter__(self) -> EventLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
-
-    async def __aenter__(self) -> EventLog:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def __del__(self) -> None:
         database = getattr(self, "_database", None)
@@ -413,14 +367,3 @@ class _GenerationChangedError(Exception):
 
 def _matches(event: RecordedEvent, thread_id: str | None, kinds: frozenset[Kind] | None) -> bool:
     return (kinds is None or event.kind in kinds) and (thread_id is None or touches(event, thread_id))
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path)
-    if not isinstance(text, str):
-        raise ConfigError(f"path is a str or a path object, not {type(text).__name__}")
-    if text in (":memory:", ""):
-        return text
-    if "\0" in text:
-        raise ConfigError("path holds a NUL")
-    return os.path.abspath(os.path.expanduser(text))

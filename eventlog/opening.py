@@ -18,7 +18,7 @@ from pathlib import Path
 import apsw
 
 from .connection import immutable_uri, pause
-from .errors import LogDamagedError, LogOpenError, NewerFormatError, NotAnEventLogError
+from .errors import ConfigError, LogDamagedError, LogOpenError, NewerFormatError, NotAnEventLogError
 from .integrity import genesis_link
 from .sql import all_rows, one_row
 
@@ -42,6 +42,22 @@ _AUTO_VACUUM_INCREMENTAL = 2
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+
+
+def absolute(path: str | os.PathLike[str]) -> str:
+    """Give the path that a log keeps, whatever the working directory becomes; ":memory:" and "" as they are."""
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise ConfigError(f"path is a str or a path object, not {type(text).__name__}")
+    if text in (":memory:", ""):
+        return text
+    if "\0" in text:
+        raise ConfigError("path holds a NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"path is not Unicode, which SQLite needs: {text!r}") from None
+    return os.path.abspath(os.path.expanduser(text))
 
 
 class Found(Enum):

@@ -20,7 +20,7 @@ __all__ = ["PlainDataError", "pack", "unpack"]
 _EXT_WHOLE = 1
 _EXT_BIG_INTEGER = 2
 _BIG_INTEGER = re.compile(rb"-?[1-9][0-9]{0,4299}")  # 4,300 digits are Python's own limit for int(str)
-# msgpack turns its timestamp type (-1) into an object without asking the hook. These end the headers that begin one, of any form.
+# msgpack turns its timestamp type (-1) into an object without asking the hook: these end the headers that begin one.
 _TIMESTAMP_HEADERS = (b"\xd6\xff", b"\xd7\xff", b"\x04\xff", b"\x08\xff", b"\x0c\xff")
 
 

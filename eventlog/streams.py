@@ -34,13 +34,23 @@ class StreamKeys:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], tuple[int, int]] = {}
-        self._uncommitted: dict[tuple[str, str], tuple[int, int]] = {}
+        # What the write transaction at hand has added, and may yet roll back; changed by the holder of the lock only.
+        self._added: set[tuple[str, str]] = set()
+
+    def begin(self) -> None:
+        """Say that a write transaction begins."""
+        self._added.clear()
 
     def find(self, connection: apsw.Connection, thread_id: str, checkpoint_ns: str) -> tuple[int, int] | None:
         """Give (thread, stream), or None if there is no such stream."""
-        if found := self._known.get((thread_id, checkpoint_ns)):
+        address = (thread_id, checkpoint_ns)
+        if found := self._known.get(address):
             return found
-        row: tuple[int, int] | None = one_row(connection, _FIND_STREAM, (thread_id, checkpoint_ns))
+        row: tuple[int, int] | None = one_row(connection, _FIND_STREAM, address)
+        if row is not None and address not in self._added:
+            if len(self._known) >= _MAX_CACHED:
+                self._known.clear()
+            self._known[address] = row
         return row
 
     def find_thread(self, connection: apsw.Connection, thread_id: str) -> int | None:
@@ -58,30 +68,12 @@ class StreamKeys:
         return row
 
     def ensure(self, connection: apsw.Connection, thread_id: str, checkpoint_ns: str) -> tuple[int, int]:
-        """Give (thread, stream), adding what is not there.
-
-        In a write transaction that ends in `committed` or `rolled_back`.
-        """
-        address = (thread_id, checkpoint_ns)
-        if found := self._known.get(address):
+        """Give (thread, stream), adding what is not there, in a write transaction."""
+        found = self.find(connection, thread_id, checkpoint_ns)
+        if found is not None:
             return found
-        row = one_row(connection, _FIND_STREAM, address)
-        if row is None:
-            thread_row = one_row(connection, _FIND_THREAD, (thread_id,))
-            if thread_row is None:
-                thread_row = one_row(connection, _ADD_THREAD, (thread_id,))
-            row = (thread_row[0], the_row(connection, _ADD_STREAM, (thread_row[0], checkpoint_ns))[0])
-        keys: tuple[int, int] = row
-        self._uncommitted[address] = keys
-        return keys
-
-    def committed(self) -> None:
-        """Remember what the transaction found or added."""
-        if len(self._known) > _MAX_CACHED:
-            self._known.clear()
-        self._known.update(self._uncommitted)
-        self._uncommitted.clear()
-
-    def rolled_back(self) -> None:
-        """Forget what the transaction added."""
-        self._uncommitted.clear()
+        thread = self.find_thread(connection, thread_id)
+        if thread is None:
+            thread = the_row(connection, _ADD_THREAD, (thread_id,))[0]
+        self._added.add((thread_id, checkpoint_ns))
+        return thread, the_row(connection, _ADD_STREAM, (thread, checkpoint_ns))[0]

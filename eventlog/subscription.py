@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
@@ -16,7 +17,26 @@ from .event import RecordedEvent
 if TYPE_CHECKING:
     from .log import EventLog
 
-__all__ = ["Subscription"]
+__all__ = ["Appended", "Subscription"]
+
+
+class Appended:
+    """Tells threads of this process that something was appended, so that they need not poll."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.seen = 0
+
+    def notify(self) -> None:
+        """Wake whoever waits."""
+        with self._changed:
+            self.seen += 1
+            self._changed.notify_all()
+
+    def wait(self, seen: int, timeout_s: float) -> None:
+        """Wait until something has happened since `seen` was read, or for so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.seen != seen, timeout_s)
 
 
 class Subscription:

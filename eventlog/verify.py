@@ -206,7 +206,7 @@ class _Chain:
         elif isinstance(data, Copy):
             yield from self._check_copied(connection, event, data)
         elif isinstance(data, Compaction):
-            declared = {p for first, last in data.erased for p in range(first, min(last, event.position) + 1)}
+            declared = {p for first, last in data.erased for p in range(max(first, 1), min(last, event.position) + 1)}
             self._stubs -= declared
 
     def _check_carried(self, connection: apsw.Connection, position: int, data: Put | Restate) -> Iterator[Finding]:

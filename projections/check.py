@@ -43,6 +43,10 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
                 except CorruptRecordError as e:
                     yield Finding("projection", e.position, "no rebuild is possible past this damaged event")
                     return
+                except (ValueError, TypeError, AttributeError, OverflowError, apsw.Error) as e:
+                    # Well formed, but not what a saver appends: metadata that is no map, text that cannot be stored.
+                    yield Finding("projection", row[0], f"no rebuild is possible past this event: {type(e).__name__}")
+                    return
             if rows:
                 position = rows[-1][0]
             if full:

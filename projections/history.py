@@ -67,36 +67,32 @@ CREATE TABLE history@ (
     _PUT = """
 INSERT OR REPLACE INTO history@ (stream, checkpoint_id, position, applied, parent_id, run_id, hidden, bytes, metadata)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-    _FACTS = "SELECT hidden, bytes FROM history@ WHERE stream = ? AND checkpoint_id = ?"
-    _HIDE = "UPDATE history@ SET hidden = 1 WHERE stream = ? AND checkpoint_id = ?"
-    _REMOVE = "DELETE FROM history@ WHERE stream = ? AND checkpoint_id = ?"
+    # NOT INDEXED: SQLite would take the index on (checkpoint_id, stream), and then still need the primary key.
+    _FACTS = "SELECT hidden, bytes FROM history@ NOT INDEXED WHERE stream = ? AND checkpoint_id = ?"
+    _HIDE = "UPDATE history@ NOT INDEXED SET hidden = 1 WHERE stream = ? AND checkpoint_id = ?"
+    _REMOVE = "DELETE FROM history@ NOT INDEXED WHERE stream = ? AND checkpoint_id = ?"
     _REMOVE_STREAM = "DELETE FROM history@ WHERE stream = ?"
     _COUNT = "SELECT count(*) FILTER (WHERE hidden = 0), count(*) FROM history@ WHERE stream = ?"
 
-    _ONE = f"SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? AND h.checkpoint_id = ?"
+    _ONE = f"SELECT {_COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.checkpoint_id = ?"
     _LATEST = f"""
 SELECT {_COLUMNS} FROM latest AS l JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id
 WHERE l.stream = ?"""
     _ALL_OF_STREAM = f"SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? ORDER BY h.checkpoint_id"
     _OF_RUN = f"SELECT {_COLUMNS} FROM history AS h WHERE h.run_id = ? ORDER BY h.checkpoint_id, h.stream"
-    # Pages newest first, strictly below (checkpoint_id, stream).
+    # Pages newest first, strictly below a key.
     _PAGE_OF_STREAM = f"""
-SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ?1 AND h.hidden = 0
-ORDER BY h.checkpoint_id DESC LIMIT ?4"""
+SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? AND h.hidden = 0
+ORDER BY h.checkpoint_id DESC LIMIT ?"""
     _PAGE_OF_STREAM_BELOW = f"""
-SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ?1 AND h.hidden = 0 AND h.checkpoint_id < ?2
-ORDER BY h.checkpoint_id DESC LIMIT ?4"""
-    _PAGE_OF_THREAD = f"""
-SELECT {_COLUMNS} FROM history AS h
-WHERE h.stream IN (SELECT stream FROM stream WHERE thread = ?1) AND h.hidden = 0
-  AND (?2 IS NULL OR (h.checkpoint_id, h.stream) < (?2, ?3))
-ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
+SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? AND h.hidden = 0 AND h.checkpoint_id < ?
+ORDER BY h.checkpoint_id DESC LIMIT ?"""
     _PAGE_OF_ALL = f"""
 SELECT {_COLUMNS} FROM history AS h WHERE h.hidden = 0
-ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
+ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?"""
     _PAGE_OF_ALL_BELOW = f"""
-SELECT {_COLUMNS} FROM history AS h WHERE h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?2, ?3)
-ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
+SELECT {_COLUMNS} FROM history AS h WHERE h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?, ?)
+ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?"""
 
     # What events do.
 
@@ -146,35 +142,25 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?4"""
         row: tuple[int, int] = the_row(connection, self.sql(self._COUNT), (stream,))
         return row
 
-    def page(
-        self,
-        connection: apsw.Connection,
-        *,
-        thread: int | None,
-        stream: int | None,
-        below: tuple[str, int] | None,
-        limit: int,
+    def page_of_stream(
+        self, connection: apsw.Connection, stream: int, below: str | None, limit: int
     ) -> list[CheckpointRow]:
-        """Give a page of visible checkpoints, newest first by (checkpoint_id, stream), strictly below a key.
-
-        Args:
-            connection: within a read transaction.
-            thread: only this thread's; None: all threads'.
-            stream: only this stream's (then `thread` does not matter).
-            below: where the page before ended; None: from the newest.
-            limit: at most so many.
-        """
-        checkpoint_id, below_stream = below or (None, None)
-        bound: tuple[Any, ...]
-        if stream is not None:
-            sql = self._PAGE_OF_STREAM if below is None else self._PAGE_OF_STREAM_BELOW
-            bound = (stream, checkpoint_id, None, limit)
-        elif thread is not None:
-            sql, bound = self._PAGE_OF_THREAD, (thread, checkpoint_id, below_stream, limit)
+        """Give a stream's visible checkpoints, newest first, strictly below an id."""
+        if below is None:
+            rows = all_rows(connection, self._PAGE_OF_STREAM, (stream, limit))
         else:
-            sql = self._PAGE_OF_ALL if below is None else self._PAGE_OF_ALL_BELOW
-            bound = (None, checkpoint_id, below_stream, limit)
-        return [CheckpointRow(*r) for r in all_rows(connection, sql, bound)]
+            rows = all_rows(connection, self._PAGE_OF_STREAM_BELOW, (stream, below, limit))
+        return [CheckpointRow(*r) for r in rows]
+
+    def page_of_all(
+        self, connection: apsw.Connection, below: tuple[str, int] | None, limit: int
+    ) -> list[CheckpointRow]:
+        """Give all streams' visible checkpoints, newest first by (checkpoint_id, stream), strictly below such a key."""
+        if below is None:
+            rows = all_rows(connection, self._PAGE_OF_ALL, (limit,))
+        else:
+            rows = all_rows(connection, self._PAGE_OF_ALL_BELOW, (*below, limit))
+        return [CheckpointRow(*r) for r in rows]
 
     def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
         """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""

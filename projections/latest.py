@@ -27,7 +27,7 @@ ON CONFLICT (stream) DO UPDATE SET checkpoint_id = excluded.checkpoint_id
 WHERE excluded.checkpoint_id > latest@.checkpoint_id"""
     _FIND_AGAIN = """
 INSERT OR REPLACE INTO latest@ (stream, checkpoint_id)
-SELECT stream, max(checkpoint_id) FROM history@ WHERE stream = ? AND hidden = 0 GROUP BY stream"""
+SELECT stream, checkpoint_id FROM history@ WHERE stream = ? AND hidden = 0 ORDER BY checkpoint_id DESC LIMIT 1"""
     _REMOVE = "DELETE FROM latest@ WHERE stream = ?"
 
     def advance(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> None:

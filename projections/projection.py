@@ -105,6 +105,7 @@ class ProjectionTables:
         self._log = log
         self._connection: apsw.Connection | None = None
         self._checked: set[str] = set()
+        self._checked_reads: set[str] = set()
 
     def execute(self, sql: str, bindings: Bindings = ()) -> apsw.Cursor:
         """Run one statement in the transaction at hand; only within `reset` and `apply`.
@@ -126,8 +127,18 @@ class ProjectionTables:
         return self._connection.execute(sql, bindings)  # type: ignore[arg-type]
 
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
-        """Read what has been committed."""
+        """Read what has been committed.
+
+        Raises:
+            ProjectionError: the statement is not one, or would change something.
+        """
         with self._log.database.reading() as connection:
+            # A private database has one connection, which can write: what SQLite refuses elsewhere is refused here.
+            if sql not in self._checked_reads:
+                self._check_read(connection, sql)
+                if len(self._checked_reads) >= _MAX_CHECKED:
+                    self._checked_reads.clear()
+                self._checked_reads.add(sql)
             return all_rows(connection, sql, bindings)
 
     def values(self, event: RecordedEvent) -> dict[str, Whole]:
@@ -159,6 +170,16 @@ class ProjectionTables:
                 continue  # defining a table inserts into the schema; writing there directly is refused by SQLite
             raise self._refused(f"{kind.removeprefix('SQLITE_').lower()} {table}".strip())
 
+    def _check_read(self, connection: apsw.Connection, sql: str) -> None:
+        info = apsw.ext.query_info(connection, sql, actions=True)
+        kinds = [action.action_name for action in info.actions or ()]
+        if info.query_remaining or any(kind not in _READS for kind in kinds):
+            raise ProjectionError(
+                f"projection {self._name}: query() reads, with one SELECT; tables are changed by execute() within "
+                "reset() and apply()",
+                projection=self._name,
+            )
+
     def _refused(self, what: str) -> ProjectionError:
         return ProjectionError(
             f"projection {self._name} may change the tables {self._name} and {self._name}_* only, not: {what}",
@@ -170,6 +191,19 @@ _RESERVED = (
     *("meta", "thread", "stream", "event", "erased", "projection"),
     *("latest", "history", "pending_writes", "threads", "sqlite"),
 )
+
+
+def check_apart(name: str, names: Iterable[str]) -> None:
+    """Check that one projection's tables cannot be another's, too.
+
+    Raises:
+        ConfigError: one of the names begins with the other and an underscore.
+    """
+    for other in names:
+        if other.startswith(f"{name}_") or name.startswith(f"{other}_"):
+            raise ConfigError(
+                f"projections {name!r} and {other!r}: one name begins with the other, and so would those of its tables"
+            )
 
 
 def check_definition(projection: Any) -> None:

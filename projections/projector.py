@@ -14,6 +14,7 @@ from ..eventlog.sql import all_rows, the_row
 from ..eventlog.verify import Finding
 from .builtin import BuiltIn
 from .check import compare_with_rebuild
+from .projection import check_apart
 from .rebuild import create_tables, rebuild, record_versions
 from .registered import RegisteredProjection
 
@@ -35,6 +36,8 @@ class Projector:
         names = [registered.name for registered in self._registered]
         if len(set(names)) != len(names):
             raise ConfigError(f"two projections have the same name: {sorted(names)}")
+        for name in names:
+            check_apart(name, names)
         self._log: EventLog | None = None
         self._builtin: BuiltIn | None = None
 
@@ -61,7 +64,7 @@ class Projector:
         with log.database.writing() as connection:
             versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
             up_to_date = self._is_up_to_date(log, versions)
-            if not up_to_date and log.reader.head(connection).position == 0:
+            if not versions and log.reader.head(connection).position == 0:
                 create_tables(connection, self.views)
                 record_versions(connection, self.views)
                 up_to_date = True

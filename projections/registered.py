@@ -12,12 +12,13 @@ from ..eventlog.errors import CorruptRecordError, ProjectionError
 from ..eventlog.event import RecordedEvent
 from ..eventlog.log import EventLog
 from ..eventlog.sql import all_rows, one_row, the_row
-from .projection import ProjectionTables, check_definition
+from .projection import ProjectionTables, check_apart, check_definition
 
 __all__ = ["RegisteredProjection"]
 
 _BATCH = 256
 _STATE = "SELECT schema_version, progress FROM projection WHERE name = ?"
+_NAMES = "SELECT name FROM projection"
 _SET_STATE = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES (?, ?, ?)"
 _ADVANCE = "UPDATE projection SET progress = ? WHERE name = ?"
 _OWN_TABLES = r"""
@@ -57,6 +58,7 @@ class RegisteredProjection:
                 "another program has a newer one. Upgrade this one",
                 projection=self.name,
             )
+        check_apart(self.name, (name for (name,) in all_rows(connection, _NAMES)))
         if state is not None:
             self._refuse_past_erasure(connection)
         self._reset(connection)

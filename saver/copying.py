@@ -136,7 +136,9 @@ class Copier:
             for row in self._views.pending_writes.of_stream(connection, stream)
             if (whole or row.checkpoint_id in ids) and row.checkpoint_id != without
         )
-        return CopiedStream(checkpoint_ns, tuple((r.checkpoint_id, r.position, r.hidden) for r in rows), writes)
+        # SQLite gives `hidden` as an integer; the record wants a bool, and refuses anything else when it is read.
+        copied = tuple((r.checkpoint_id, r.position, bool(r.hidden)) for r in rows)
+        return CopiedStream(checkpoint_ns, copied, writes)
 
     def _check_target(self, connection: apsw.Connection, target_id: str) -> None:
         thread = self._log.keys.find_thread(connection, target_id)

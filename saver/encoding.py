@@ -106,6 +106,9 @@ def encode_writes(
     address = Address.of(config)
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
+    for channel, _ in writes:
+        if not isinstance(channel, str):
+            raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
     recorded = tuple(
         Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel))
         for idx, (channel, value) in enumerate(writes)

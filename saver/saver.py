@@ -30,17 +30,13 @@ from .core import Core
 from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
 from .encoding import encode_put, encode_writes, stored_at
-from .filters import Matches, compile_filter
+from .filters import compile_filter
+from .listing import Listing
 from .removing import Remover
 from .reuse import Known, fingerprint_of
-from .serialising import load_metadata
 from .threads import ThreadMethods
 
 __all__ = ["EventLogSaver"]
-
-_PAGE = 8
-_MAX_PAGE = 64
-_MAX_FILTERED_PAGE = 1024
 
 
 class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
@@ -218,75 +214,10 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             raise ConfigError(f"limit is 0 or more, not {limit}")
         address = None if config is None else Address.of(config)
         before_id = (before or {}).get("configurable", {}).get("checkpoint_id")
-        below = (text(before_id, "checkpoint_id"), -1) if before_id else None
+        below = text(before_id, "checkpoint_id") if before_id else None
         matches = compile_filter(filter)
         self.log.database  # noqa: B018  raises now, not at the first checkpoint, if the saver is closed
-        return self._list(address, matches, below, limit)
-
-    def _list(
-        self, address: Address | None, matches: Matches | None, below: tuple[str, int] | None, limit: int | None
-    ) -> Iterator[CheckpointTuple]:
-        size = _PAGE if limit is None else min(limit, _PAGE)
-        left = limit
-        while left is None or left > 0:
-            tuples, last = self._page(address, matches, below, size)
-            for found in tuples:
-                yield found
-                if left is not None:
-                    left -= 1
-                    if left == 0:
-                        return
-            if last is None:
-                return
-            below = last
-            size = min(2 * size, _MAX_PAGE if matches is None else _MAX_FILTERED_PAGE)
-
-    def _page(
-        self, address: Address | None, matches: Matches | None, below: tuple[str, int] | None, size: int
-    ) -> tuple[Iterator[CheckpointTuple], tuple[str, int] | None]:
-        """Give a page's tuples, decoded one by one as they are taken, and where it ended.
-
-        None if nothing can come after.
-        """
-        with self.log.database.reading() as connection:
-            rows, full = self._rows(connection, address, below, size)
-            last = (rows[-1].checkpoint_id, rows[-1].stream) if full else None
-            if matches is not None:
-                rows = [row for row in rows if matches(load_metadata(self.serde, row.metadata))]
-            gatherer = self._gatherer(connection)
-            gathered = [gatherer.gather(row) for row in rows]
-            addresses = {row.stream: self.log.keys.address(connection, row.stream) for row in rows}
-
-        def decoded() -> Iterator[CheckpointTuple]:
-            for found in gathered:
-                thread_id, checkpoint_ns = addresses[found.row.stream] or ("", "")
-                given = thread_id if address is None else address.given_thread_id
-                yield build(self.serde, found, given, checkpoint_ns)
-
-        return decoded(), last
-
-    def _rows(
-        self, connection: apsw.Connection, address: Address | None, below: tuple[str, int] | None, size: int
-    ) -> tuple[Sequence[CheckpointRow], bool]:
-        history, keys = self._core.views.history, self.log.keys
-        if address is None:
-            rows = history.page(connection, thread=None, stream=None, below=below, limit=size)
-            return rows, len(rows) == size
-        thread = keys.find_thread(connection, address.thread_id)
-        if thread is None:
-            return [], False
-        streams = keys.streams_of(connection, thread)
-        if address.checkpoint_ns is not None:
-            streams = [(stream, ns) for stream, ns in streams if ns == address.checkpoint_ns]
-            if not streams:
-                return [], False
-        if address.checkpoint_id is not None:
-            found = [history.one(connection, stream, address.checkpoint_id) for stream, _ in reversed(streams)]
-            inside = below is None or address.checkpoint_id < below[0]
-            return [row for row in found if row is not None and not row.hidden and inside], False
-        stream = streams[0][0] if address.checkpoint_ns is not None else None
-        rows = history.page(connection, thread=thread, stream=stream, below=below, limit=size)
-        return rows, len(rows) == size
+        return Listing(self._core, self.serde, address, matches=matches, below=below).take(limit)
 
     def _find(self, connection: apsw.Connection, address: Address) -> CheckpointRow | None:
         keys = self.log.keys.find(connection, address.thread_id, address.namespace)

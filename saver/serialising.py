@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -26,14 +27,7 @@ def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
     try:
         tag, data = serde.dumps_typed(value)
     except Exception as e:
-        path, culprit = _find(serde, value)
-        raise EncodingError(
-            f"channel {channel!r}: the value at {channel}{path} cannot be serialised: it is a "
-            f"{_type_name(culprit)} ({type(e).__name__}). Nothing was appended. Keep it out of the state, or give the "
-            "saver a serde that can: JsonPlusSerializer(pickle_fallback=True) for instance",
-            channel=channel,
-            path_in_value=path,
-        ) from e
+        raise _error(value, channel, partial(_can, serde), e) from e
     # A bytearray is handed through as it is; it may change after the call, the log's bytes may not.
     return Whole(tag, data if type(data) is bytes else bytes(data))
 
@@ -64,9 +58,17 @@ def dump_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any], what: 
         EncodingError: something in it cannot be serialised.
     """
     try:
-        return pack(metadata, fallback=lambda value: dump(serde, value, what))
-    except PlainDataError as e:
-        raise EncodingError(f"{what} cannot be stored: {e}. Nothing was appended", channel=what) from e
+        packed = _pack(serde, metadata)
+    except Exception as e:
+        raise _error(metadata, what, partial(_can_be_metadata, serde), e) from e
+    if (path := _bad_key(metadata)) is not None:
+        raise EncodingError(
+            f"{what}{path} is neither a str, a number nor bytes: metadata cannot be stored under such a key. "
+            "Nothing was appended",
+            channel=what,
+            path_in_value=path,
+        )
+    return packed
 
 
 def load_metadata(serde: SerializerProtocol, packed: bytes) -> Any:
@@ -92,12 +94,46 @@ def _type_name(value: Any) -> str:
     return f"{type(value).__module__}.{type(value).__qualname__}"
 
 
-def _find(serde: SerializerProtocol, value: Any) -> tuple[str, Any]:
+def _error(value: Any, channel: str, can: Callable[[Any], bool], e: Exception) -> EncodingError:
+    try:
+        path, culprit = _find(can, value)
+    except Exception:
+        path, culprit = "", value  # an object that fails when it is looked at: say at least which channel
+    return EncodingError(
+        f"channel {channel!r}: the value at {channel}{path} cannot be serialised: it is a "
+        f"{_type_name(culprit)} ({type(e).__name__}). Nothing was appended. Keep it out of the state, or give the "
+        "saver a serde that can: JsonPlusSerializer(pickle_fallback=True) for instance",
+        channel=channel,
+        path_in_value=path,
+    )
+
+
+def _pack(serde: SerializerProtocol, metadata: Any) -> bytes:
+    return pack(metadata, fallback=lambda value: Whole(*serde.dumps_typed(value)))
+
+
+def _bad_key(value: Any) -> str | None:
+    """Give the path of a key that would not come back as it is; of what could be packed, so that it ends."""
+    parts: Iterator[tuple[Any, Any]] = iter(())
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str | int | float | bytes | None):
+                return f"{_step(key)} (the key)"
+        parts = iter(value.items())
+    elif isinstance(value, list | tuple):
+        parts = iter(enumerate(value))
+    for key, part in parts:
+        if isinstance(part, dict | list | tuple) and (path := _bad_key(part)) is not None:
+            return _step(key) + path
+    return None
+
+
+def _find(can: Callable[[Any], bool], value: Any) -> tuple[str, Any]:
     """Follow the parts that cannot be serialised down to one whose own parts all can."""
     path, seen = "", {id(value)}
     for _ in range(_MAX_DEPTH):
         for step, part in _parts(value):
-            if id(part) not in seen and not _can(serde, part):
+            if id(part) not in seen and not can(part):
                 path, value = path + step, part
                 seen.add(id(part))
                 break
@@ -114,11 +150,24 @@ def _can(serde: SerializerProtocol, value: Any) -> bool:
     return True
 
 
+def _can_be_metadata(serde: SerializerProtocol, value: Any) -> bool:
+    try:
+        _pack(serde, value)
+    except Exception:
+        return False
+    return True
+
+
+def _step(key: Any) -> str:
+    # An object's repr may quote state, or fail.
+    return f"[{key!r}]" if isinstance(key, str | int | float | bytes | None) else f"[<{_type_name(key)}>]"
+
+
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, part in value.items():
-            yield f"[{key!r}]", part
-            yield f"[{key!r}] (the key)", key
+            yield _step(key), part
+            yield f"{_step(key)} (the key)", key
     elif isinstance(value, list | tuple | set | frozenset):
         for i, part in enumerate(value):
             yield f"[{i}]", part
@@ -127,6 +176,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
             if hasattr(value, field.name):
                 yield f".{field.name}", getattr(value, field.name)
     else:
-        slots = {name: getattr(value, name) for name in getattr(type(value), "__slots__", ()) if hasattr(value, name)}
-        for name, part in {**slots, **getattr(value, "__dict__", {})}.items():
+        for name, part in getattr(value, "__dict__", {}).items():
             yield f".{name}", part
+        for slots in (vars(cls).get("__slots__", ()) for cls in type(value).__mro__):
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if name != "__dict__" and hasattr(value, name):
+                    yield f".{name}", getattr(value, name)

@@ -13,6 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from ..eventlog.aio import iterate, run
 from ..eventlog.errors import ConfigError
 from ..eventlog.event import NewEvent, Thread
+from ..eventlog.plain import pack, unpack
 from ..projections.threads import ThreadRow
 from .config import Address, text
 from .copying import Copier
@@ -83,16 +84,17 @@ class ThreadMethods:
         as_text = text(thread_id, "thread_id")
         if name is not None:
             name = text(name, "name")
+        given = _plain(self.serde, metadata or {})
 
         def decide(connection: apsw.Connection) -> NewEvent | None:
             row = self._row(connection, as_text)
-            old_metadata = {} if row is None or row.metadata is None else load_metadata(self.serde, row.metadata)
-            new_metadata = {k: v for k, v in {**old_metadata, **(metadata or {})}.items() if v is not None}
+            old_metadata = {} if row is None or row.metadata is None else unpack(row.metadata)
+            new_metadata = {k: v for k, v in {**old_metadata, **given}.items() if v is not None}
             new_name = name if name is not None or row is None else row.name
-            if row is not None and (new_name, new_metadata) == (row.name, old_metadata):
+            # Compared as bytes: 1 and True are equal, and not the same.
+            if row is not None and new_name == row.name and pack(new_metadata) == pack(old_metadata):
                 return None
-            plain = _plain(self.serde, new_metadata)
-            return NewEvent(Thread(new_name, plain), as_text)
+            return NewEvent(Thread(new_name, new_metadata), as_text)
 
         self._core.log.transact(decide)
         with self._core.log.database.reading() as connection:
@@ -225,8 +227,6 @@ class ThreadMethods:
 
 def _plain(serde: SerializerProtocol, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Give metadata as plain data, so that what cannot be serialised fails here, with its name."""
-    from ..eventlog.plain import unpack
-
     plain: dict[str, Any] = unpack(dump_metadata(serde, metadata))
     return plain
 

@@ -1,0 +1,64 @@
+"""The log's async half: each method runs its sync twin in a worker thread."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from .aio import iterate, run
+from .event import Head, Kind, RecordedEvent
+from .verify import Finding
+
+__all__ = ["AsyncLogTwins"]
+
+
+class AsyncLogTwins:
+    """Async twins of the log's methods, for asyncio and trio."""
+
+    if TYPE_CHECKING:
+
+        def read(
+            self,
+            *,
+            after: int = 0,
+            limit: int | None = None,
+            thread_id: str | None = None,
+            kinds: Collection[Kind] | None = None,
+        ) -> Iterator[RecordedEvent]: ...
+        def head(self) -> Head: ...
+        def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]: ...
+        def close(self) -> None: ...
+
+    async def aread(
+        self,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        thread_id: str | None = None,
+        kinds: Collection[Kind] | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """Async `read`."""
+        async for event in iterate(self.read(after=after, limit=limit, thread_id=thread_id, kinds=kinds)):
+            yield event
+
+    async def ahead(self) -> Head:
+        """Async `head`."""
+        return await run(self.head)
+
+    async def averify(self, *, anchor: Head | None = None) -> AsyncIterator[Finding]:
+        """Async `verify`."""
+        async for finding in iterate(self.verify(anchor=anchor)):
+            yield finding
+
+    async def aclose(self) -> None:
+        """Async `close`."""
+        await run(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -1,0 +1,163 @@
+"""Listing checkpoints, newest first: page by page, with nothing held between pages."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from functools import total_ordering
+
+import apsw
+from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ..projections.history import CheckpointRow
+from .config import Address
+from .core import Core
+from .decoding import Gathered, Gatherer, build
+from .filters import Matches
+from .serialising import load_metadata
+
+__all__ = ["Listing"]
+
+_PAGE = 8
+_MAX_PAGE = 64
+_MAX_FILTERED_PAGE = 1024
+
+
+class Listing:
+    """One listing under way.
+
+    Args:
+        core: the log and its projections.
+        serde: decodes what is found.
+        address: the thread, namespace and checkpoint to keep to; None: everything.
+        matches: a predicate on metadata; None: everything.
+        below: only ids smaller than this.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        serde: SerializerProtocol,
+        address: Address | None,
+        *,
+        matches: Matches | None,
+        below: str | None,
+    ) -> None:
+        self._core = core
+        self._serde = serde
+        self._address = address
+        self._matches = matches
+        self._below = below
+        # Where the last page of all threads ended. Streams are 1 and up, so that no row of the id `below` is below it.
+        self._cursor = None if below is None else (below, -1)
+        self._merge: list[_Candidate] | None = None
+        self._done = False
+
+    def take(self, limit: int | None) -> Iterator[CheckpointTuple]:
+        """Yield up to `limit` checkpoints; each is decoded when its turn comes."""
+        size = _PAGE if limit is None else min(limit, _PAGE)
+        left = limit
+        while not self._done and (left is None or left > 0):
+            with self._core.log.database.reading() as connection:
+                gathered = self._page(connection, size)
+                addresses = {
+                    found.row.stream: self._core.log.keys.address(connection, found.row.stream) for found in gathered
+                }
+            for found in gathered:
+                thread_id, checkpoint_ns = addresses[found.row.stream] or ("", "")
+                given = thread_id if self._address is None else self._address.given_thread_id
+                yield build(self._serde, found, given, checkpoint_ns)
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
+            size = min(2 * size, _MAX_PAGE if self._matches is None else _MAX_FILTERED_PAGE)
+
+    def _page(self, connection: apsw.Connection, size: int) -> list[Gathered]:
+        rows = self._rows(connection, size)
+        if self._matches is not None:
+            rows = [row for row in rows if self._matches(load_metadata(self._serde, row.metadata))]
+        gatherer = Gatherer(self._core.log, self._core.views, connection)
+        return [gatherer.gather(row) for row in rows]
+
+    def _rows(self, connection: apsw.Connection, size: int) -> list[CheckpointRow]:
+        history, keys = self._core.views.history, self._core.log.keys
+        if self._address is None:
+            rows = history.page_of_all(connection, self._cursor, size)
+            self._done = len(rows) < size
+            self._cursor = (rows[-1].checkpoint_id, rows[-1].stream) if rows else None
+            return rows
+        if self._address.checkpoint_id is not None:
+            return self._rows_of_one_id(connection, self._address, self._address.checkpoint_id)
+        if self._address.checkpoint_ns is not None:
+            found = keys.find(connection, self._address.thread_id, self._address.checkpoint_ns)
+            rows = [] if found is None else history.page_of_stream(connection, found[1], self._below, size)
+            self._done = len(rows) < size
+            self._below = rows[-1].checkpoint_id if rows else None
+            return rows
+        return self._merged(connection, self._address, size)
+
+    def _streams(self, connection: apsw.Connection, address: Address) -> list[tuple[int, str]]:
+        keys = self._core.log.keys
+        thread = keys.find_thread(connection, address.thread_id)
+        streams = [] if thread is None else keys.streams_of(connection, thread)
+        return [(stream, ns) for stream, ns in streams if address.checkpoint_ns in (None, ns)]
+
+    def _rows_of_one_id(self, connection: apsw.Connection, address: Address, checkpoint_id: str) -> list[CheckpointRow]:
+        self._done = True
+        if self._below is not None and checkpoint_id >= self._below:
+            return []
+        streams = sorted((stream for stream, _ in self._streams(connection, address)), reverse=True)
+        rows = (self._core.views.history.one(connection, stream, checkpoint_id) for stream in streams)
+        return [row for row in rows if row is not None and not row.hidden]
+
+    def _merged(self, connection: apsw.Connection, address: Address, size: int) -> list[CheckpointRow]:
+        """Give a page over all namespaces of a thread.
+
+        Merges the streams, each read through its own index: sorting them would read all of them again for each page.
+        """
+        page_of_stream = self._core.views.history.page_of_stream
+        if self._merge is None:
+            firsts = [
+                page_of_stream(connection, stream, self._below, 1) for stream, _ in self._streams(connection, address)
+            ]
+            self._merge = [_Candidate(first[0]) for first in firsts if first]
+            heapq.heapify(self._merge)
+        rows: list[CheckpointRow] = []
+        while self._merge and len(rows) < size:
+            newest = self._merge[0].row
+            rows.append(newest)
+            following = page_of_stream(connection, newest.stream, newest.checkpoint_id, 1)
+            if following:
+                heapq.heapreplace(self._merge, _Candidate(following[0]))
+            else:
+                heapq.heappop(self._merge)
+        self._done = not self._merge
+        return self._still_there(connection, rows)
+
+    def _still_there(self, connection: apsw.Connection, rows: list[CheckpointRow]) -> list[CheckpointRow]:
+        """Read anew what earlier pages looked up ahead: it may have been replaced or removed since."""
+        history = self._core.views.history
+        found = (history.one(connection, row.stream, row.checkpoint_id) for row in rows)
+        return [row for row in found if row is not None and not row.hidden]
+
+
+@total_ordering
+class _Candidate:
+    """A stream's next checkpoint, ordered so that the newest comes first."""
+
+    __slots__ = ("_key", "row")
+
+    def __init__(self, row: CheckpointRow) -> None:
+        self.row = row
+        self._key = (row.checkpoint_id, row.stream)
+
+    def __lt__(self, other: _Candidate) -> bool:
+        return self._key > other._key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Candidate) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
