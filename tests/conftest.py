@@ -12,7 +12,10 @@ from langgraph_eventlog.saver import EventLogSaver
 
 
 class SaverFactory:
-    """Opens savers, and at the end verifies and closes every log that was opened, unless the test damaged it on purpose."""
+    """Opens savers, and at the end verifies and closes every log that was opened.
+
+    Unless the test damaged it on purpose.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
