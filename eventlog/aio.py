@@ -5,6 +5,7 @@ In worker threads, so that the event loop never blocks.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -33,21 +34,39 @@ async def run(function: Callable[..., T], *args: Any) -> T:
     return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
 
 
-async def iterate(iterator: Iterator[T]) -> AsyncIterator[T]:
+def iterate(iterator: Iterator[T]) -> AsyncIterator[T]:
     """Iterate in worker threads: first one item at a time, then ever more.
 
     Since each hop costs about as much as an item.
     """
-    size = 1
-    while True:
-        chunk, error = await run(_take, iterator, size)
-        for item in chunk:
-            yield item
-        if error is not None:
+    return _Iteration(iterator)
+
+
+class _Iteration(AsyncIterator[T]):
+    """Not an async generator: one inside another is left to the garbage collector when the consumer stops half-way.
+
+    Trio warns of those, even if the consumer has closed the outer one.
+    """
+
+    def __init__(self, iterator: Iterator[T]) -> None:
+        self._iterator = iterator
+        self._ready: deque[T] = deque()
+        self._error: Exception | None = None
+        self._size = 1
+        self._ended = False
+
+    async def __anext__(self) -> T:
+        if not self._ready and not self._ended:
+            chunk, self._error = await run(_take, self._iterator, self._size)
+            self._ready.extend(chunk)
+            self._ended = len(chunk) < self._size
+            self._size = min(2 * self._size, _MAX_CHUNK)
+        if self._ready:
+            return self._ready.popleft()
+        if self._error is not None:
+            error, self._error = self._error, None
             raise error
-        if len(chunk) < size:
-            return
-        size = min(2 * size, _MAX_CHUNK)
+        raise StopAsyncIteration
 
 
 def _take(iterator: Iterator[T], size: int) -> tuple[list[T], Exception | None]:

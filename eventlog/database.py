@@ -60,7 +60,7 @@ class Database:
 
         Raises:
             LogBusyError: the lock was not had within the timeout.
-            LogReadOnlyError, LogClosedError, and what `errors.translated` gives.
+            LogReadOnlyError, LogClosedError: it cannot be changed; and what `errors.translated` gives.
         """
         if self.read_only:
             raise LogReadOnlyError(f"{self.path} was opened with read_only=True")

@@ -1,8 +1,7 @@
 """Digest, leaf and link (FORMAT.md section 7): the hash chain over events. Pure functions.
 
 A link stands for everything up to its event. Whoever kept one elsewhere, an anchor, can prove later that nothing
-before it
-was changed, removed or added; the chain alone proves nothing against someone who recomputes all of it.
+before it was changed, removed or added; the chain alone proves nothing against someone who recomputes all of it.
 """
 
 from __future__ import annotations

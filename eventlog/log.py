@@ -48,9 +48,8 @@ class EventLog(AsyncLogTwins):
     Args:
         path: of the file, made with its folders if it is not there; ":memory:" and "" give a private log that ends
             with close().
-        synchronous: "FULL": what was appended survives power loss. "NORMAL": it survives the process; power loss
-            may take the last
-            commits, never the order of those before.
+        synchronous: "FULL": what was appended survives power loss. "NORMAL": it survives the process; power loss may
+            take the last commits, never the order of those before.
         busy_timeout_ms: how long to wait for other writers.
         read_only: never change the file, nor need the right to.
         follower: keeps the projections. Without one, nothing can be appended to a log that has projections.
@@ -307,10 +306,9 @@ class EventLog(AsyncLogTwins):
         """Yield everything that is not as it should be: nothing, if all is well.
 
         Finds every flipped byte of a record, every event that is missing, swapped, added or changed, and every
-        projection that is not
-        what a rebuild gives. It cannot find that the newest events were cut off, or that someone recomputed the
-        whole chain, unless it is given an `anchor`: what head() gave before, kept where that someone cannot reach it.
-        Runs beside writers; memory is bounded; reads the whole file.
+        projection that is not what a rebuild gives. It cannot find that the newest events were cut off, or that
+        someone recomputed the whole chain, unless it is given an `anchor`: what head() gave before, kept where that
+        someone cannot reach it. Runs beside writers; memory is bounded; reads the whole file.
         """
         try:
             yield from verify_log(self.database, self.reader, anchor=anchor)

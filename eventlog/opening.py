@@ -46,7 +46,10 @@ _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """Give the path that a log keeps, whatever the working directory becomes; ":memory:" and "" as they are."""
-    text = os.fspath(path)
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise ConfigError(f"path is a str or a path object, not {type(path).__name__}") from None
     if not isinstance(text, str):
         raise ConfigError(f"path is a str or a path object, not {type(text).__name__}")
     if text in (":memory:", ""):
@@ -172,8 +175,7 @@ def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: i
     """Make the tables, unless another process has done so meanwhile. Atomic: a kill leaves nothing, or all of it.
 
     The transaction begins deferred: BEGIN IMMEDIATE writes the first page before auto_vacuum could be set, and
-    auto_vacuum
-    outside of a transaction commits a page of its own.
+    auto_vacuum outside of a transaction commits a page of its own.
 
     Raises:
         NotAnEventLogError: another program has made its tables there meanwhile.

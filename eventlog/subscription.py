@@ -43,8 +43,8 @@ class Subscription:
     """Yields every event after a position, in order, each once, and then waits for more.
 
     Use it with `for` or `async for`, on one task or thread. It ends when it, or the log, is closed. Events of this
-    process arrive as
-    soon as they are committed, those of others within the poll interval. No read transaction is held while it waits.
+    process arrive as soon as they are committed, those of others within the poll interval. No read transaction is
+    held while it waits.
     """
 
     def __init__(

@@ -57,11 +57,15 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
 
 
 def _check_tables(connection: apsw.Connection, builtin: BuiltIn) -> Iterator[Finding]:
-    versions: dict[str, int] = dict(all_rows(connection, "SELECT name, schema_version FROM projection"))
+    rows = all_rows(connection, "SELECT name, schema_version, progress FROM projection")
+    states = {name: (version, progress) for name, version, progress in rows}
     for table in builtin.tables:
-        if versions.get(table.name) != table.schema_version:
-            yield Finding("projection", None, f"{table.name} is of schema version {versions.get(table.name)}")
+        version, progress = states.get(table.name, (None, None))
+        if version != table.schema_version:
+            yield Finding("projection", None, f"{table.name} is of schema version {version}")
             continue
+        if progress is not None:
+            yield Finding("projection", None, f"{table.name} has a progress, but is always at the head")
         found = one_row(connection, "SELECT sql FROM main.sqlite_schema WHERE name = ?", (table.name,))
         expected = folded(table.ddl.replace("@", ""))
         if found is None or folded(found[0]).replace('"', "") != expected:

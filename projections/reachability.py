@@ -31,8 +31,7 @@ def needed_ancestors(
     """Give the ancestors, nearest first, that `row` needs to stay readable.
 
     A channel counts if it has a version but no value in the checkpoint, and `may_be_delta` does not rule it out;
-    whether it really is a delta
-    channel only the graph knows, so that this may give too many, never too few.
+    whether it really is a delta channel only the graph knows, so that this may give too many, never too few.
     """
     put = _put(reader, connection, row)
     if put is None:

@@ -1,8 +1,7 @@
 """Projection `threads`: what there is to say of each thread without reading its checkpoints.
 
 Counts and bytes are sums over the rows of `history` and `pending_writes`, kept as these change. When a thread began
-and was last active, its
-name and its metadata last until the thread is deleted, whatever becomes of its events.
+and was last active, its name and its metadata last until the thread is deleted, whatever becomes of its events.
 """
 
 from __future__ import annotations

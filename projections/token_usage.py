@@ -1,9 +1,8 @@
 """The worked example of a user projection: tokens used, per thread and run, from the messages that tasks write.
 
 Reads `usage_metadata` (LangChain's) out of what put_writes events hold, without building any object: msgpack is
-walked as plain data, so
-nothing in the log can make this run code. Values under another serializer, an encrypting one for instance, need its
-`loads`.
+walked as plain data, so nothing in the log can make this run code. Values under another serializer, an encrypting one
+for instance, need its `loads`.
 """
 
 from __future__ import annotations
@@ -41,7 +40,8 @@ class TokenUsage(Projection):
 
     A message counts once, however often it is written again: by its id within the thread (messages without an id
     count each time). The run is
-    the one in the metadata of the checkpoint that the writes belong to.
+    the one in the metadata of the checkpoint that the writes belong to, which is often put after them: hence the sums
+    by checkpoint, and the run looked up when they are read.
 
     Args:
         loads: turns (tag, data) into an object, for what is not plain msgpack: `saver.serde.loads_typed` for instance.
@@ -56,9 +56,10 @@ class TokenUsage(Projection):
     def reset(self) -> None:
         """Make the tables."""
         self.db.execute(
-            "CREATE TABLE token_usage (thread_id TEXT NOT NULL, run_id TEXT NOT NULL, messages INTEGER NOT NULL, "
-            "input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, total_tokens INTEGER NOT NULL, "
-            "PRIMARY KEY (thread_id, run_id)) STRICT, WITHOUT ROWID"
+            "CREATE TABLE token_usage (thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, "
+            "checkpoint_id TEXT NOT NULL, messages INTEGER NOT NULL, input_tokens INTEGER NOT NULL, "
+            "output_tokens INTEGER NOT NULL, total_tokens INTEGER NOT NULL, "
+            "PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id)) STRICT, WITHOUT ROWID"
         )
         self.db.execute(
             "CREATE TABLE token_usage_seen (thread_id TEXT NOT NULL, message_id TEXT NOT NULL, "
@@ -84,12 +85,6 @@ class TokenUsage(Projection):
 
     def _count(self, event: RecordedEvent, data: PutWrites) -> None:
         found = [usage for w in data.writes if isinstance(w.value, Whole) for usage in self._usages(w.value)]
-        if not found:
-            return
-        run = self.db.execute(
-            "SELECT run_id FROM token_usage_run WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?",
-            (event.thread_id, event.checkpoint_ns, data.checkpoint_id),
-        ).fetchone()
         for message_id, usage in found:
             if message_id is not None:
                 self.db.execute(
@@ -99,11 +94,12 @@ class TokenUsage(Projection):
                     continue
             counts = [_count_of(usage, key) for key in ("input_tokens", "output_tokens", "total_tokens")]
             self.db.execute(
-                "INSERT INTO token_usage VALUES (?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET messages = messages + 1, "
+                "INSERT INTO token_usage VALUES (?, ?, ?, 1, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET messages = messages + 1, "
                 "input_tokens = input_tokens + excluded.input_tokens, "
                 "output_tokens = output_tokens + excluded.output_tokens, "
                 "total_tokens = total_tokens + excluded.total_tokens",
-                (event.thread_id, run[0] if run else "", *counts),
+                (event.thread_id, event.checkpoint_ns, data.checkpoint_id, *counts),
             )
 
     def _usages(self, value: Whole) -> Iterator[tuple[Any, dict[Any, Any]]]:
@@ -118,7 +114,10 @@ class TokenUsage(Projection):
     def totals(self, thread_id: str | None = None) -> list[TokenTotals]:
         """Give what was used, of all threads or of one, by thread and run."""
         rows = self.query(
-            "SELECT * FROM token_usage WHERE ?1 IS NULL OR thread_id = ?1 ORDER BY thread_id, run_id",
+            "SELECT u.thread_id, coalesce(r.run_id, '') AS run, sum(u.messages), sum(u.input_tokens), "
+            "sum(u.output_tokens), sum(u.total_tokens) "
+            "FROM token_usage AS u LEFT JOIN token_usage_run AS r USING (thread_id, checkpoint_ns, checkpoint_id) "
+            "WHERE ?1 IS NULL OR u.thread_id = ?1 GROUP BY u.thread_id, run ORDER BY u.thread_id, run",
             (None if thread_id is None else str(thread_id),),
         )
         return [TokenTotals(*row) for row in rows]

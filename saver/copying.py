@@ -50,8 +50,7 @@ class Copier:
         """One checkpoint and its ancestors, and what their subgraphs left.
 
         The checkpoint's own pending writes go along only if nothing came after it: otherwise they are what made the
-        next one, and
-        the fork is to do that step anew.
+        next one, and the fork is to do that step anew.
         """
 
         def decide(connection: apsw.Connection) -> NewEvent | None:

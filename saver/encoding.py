@@ -40,8 +40,7 @@ def encode_put(
     """Give the event of a put, and each channel's fingerprint.
 
     Everything in `channel_values` is stored, whatever the versions say: by reference where `known`, the parent's
-    values, has the same
-    serialised bytes, and whole otherwise.
+    values, has the same serialised bytes, and whole otherwise.
 
     Raises:
         EncodingError: a value cannot be serialised.

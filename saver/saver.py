@@ -46,17 +46,14 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             graph = builder.compile(checkpointer=saver)
 
     One class for sync and async code (asyncio and trio), any number of threads, event loops and processes. Each
-    state-changing call is
-    one event, appended and projected in one transaction, durable when the call returns.
+    state-changing call is one event, appended and projected in one transaction, durable when the call returns.
 
     Args:
-        path: of the file, made with its folders if it is not there, for its owner only. ":memory:" and "" (a
-            private temporary
-            database) give a log that ends with close().
+        path: of the file, made with its folders if it is not there, for its owner only. ":memory:" and "" (a private
+            temporary database) give a log that ends with close().
         serde: turns values into bytes; JsonPlusSerializer() unless given. `saver.serde` may be replaced later.
         synchronous: "FULL": an acknowledged put survives power loss. "NORMAL": it survives a crash of the process;
-            power loss may take
-            the last commits.
+            power loss may take the last commits.
         busy_timeout_ms: how long to wait for other writers before a LogBusyError.
         read_only: never change the file.
         projections: a user's own, see langgraph_eventlog.projections.Projection.
@@ -122,9 +119,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         """Append a checkpoint, and give the config that names it.
 
         Everything in `channel_values` is kept, whatever `new_versions` says; a value whose serialised bytes are the
-        parent's is stored by
-        reference. The parent is the config's checkpoint_id. An id that is there already is replaced in what is
-        read, not in the log.
+        parent's is stored by reference. The parent is the config's checkpoint_id. An id that is there already is
+        replaced in what is read, not in the log.
 
         Raises:
             EncodingError: a value cannot be serialised; it says which.
@@ -178,13 +174,16 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
 
+        One that was removed, but is kept because delta channels are rebuilt from it, is given to those who know its id:
+        that is how LangGraph's own walk from parent to parent gets past it. It is not listed, and never the latest.
+
         Raises:
             CorruptRecordError: it, or something that it refers to, is damaged.
         """
         address = Address.of(config)
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
-            gathered = None if row is None or row.hidden else self._gatherer(connection).gather(row)
+            gathered = None if row is None else self._gatherer(connection).gather(row)
         if gathered is None:
             return None
         return build(self.serde, gathered, address.given_thread_id, address.namespace)
@@ -270,12 +269,12 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         Args:
             thread_ids: of the threads; those that are not there are passed over.
             strategy: "keep_latest" keeps, in each namespace, the latest with its pending writes, and out of sight
-                what its delta channels
-                need; "delete" keeps nothing.
+                what its delta channels need; "delete" (to the Agent Server "delete_all") keeps nothing.
 
         Raises:
             ConfigError: the strategy is another.
         """
+        strategy = {"delete_all": "delete"}.get(strategy, strategy)
         if strategy not in ("keep_latest", "delete"):
             raise ConfigError(f'strategy is "keep_latest" or "delete", not {strategy!r}')
         ids = dict.fromkeys(text(thread_id, "thread_id") for thread_id in thread_ids)

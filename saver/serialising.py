@@ -95,10 +95,7 @@ def _type_name(value: Any) -> str:
 
 
 def _error(value: Any, channel: str, can: Callable[[Any], bool], e: Exception) -> EncodingError:
-    try:
-        path, culprit = _find(can, value)
-    except Exception:
-        path, culprit = "", value  # an object that fails when it is looked at: say at least which channel
+    path, culprit = _find(can, value)
     return EncodingError(
         f"channel {channel!r}: the value at {channel}{path} cannot be serialised: it is a "
         f"{_type_name(culprit)} ({type(e).__name__}). Nothing was appended. Keep it out of the state, or give the "
@@ -132,13 +129,12 @@ def _find(can: Callable[[Any], bool], value: Any) -> tuple[str, Any]:
     """Follow the parts that cannot be serialised down to one whose own parts all can."""
     path, seen = "", {id(value)}
     for _ in range(_MAX_DEPTH):
-        for step, part in _parts(value):
-            if id(part) not in seen and not can(part):
-                path, value = path + step, part
-                seen.add(id(part))
-                break
-        else:
-            break
+        try:
+            step, part = next((s, p) for s, p in _parts(value) if id(p) not in seen and not can(p))
+        except Exception:
+            break  # no part is to blame, or it is an object that fails when it is looked at
+        path, value = path + step, part
+        seen.add(id(part))
     return path, value
 
 

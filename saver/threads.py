@@ -150,8 +150,7 @@ class ThreadMethods:
         """Start a new thread from a checkpoint, with its history up to there. Nothing is stored twice.
 
         A fork of a thread's end keeps its pending writes, so that an interrupted step goes on where it was; a fork
-        from further back
-        does the step after the checkpoint anew.
+        from further back does the step after the checkpoint anew.
 
         Args:
             config: names the checkpoint; without a checkpoint_id, the latest.
