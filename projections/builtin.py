@@ -167,7 +167,7 @@ class BuiltIn:
             connection, event.thread, event.recorded_at, checkpoints=checkpoints, writes=writes, size=size
         )
         if data.metadata is not None:
-            self.threads.set_metadata(connection, event.thread, pack(data.metadata))
+            self.threads.set_metadata(connection, event.thread, pack(data.metadata) if data.metadata else None)
 
     def _copy_checkpoints(
         self, connection: apsw.Connection, event: RecordedEvent, data: Copy, copied: CopiedStream, stream: int
