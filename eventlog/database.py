@@ -136,7 +136,8 @@ class Database:
                 connection = self._connect(writer=False)
                 stack.callback(connection.close)
             with translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
-                connection.execute("ATTACH '' AS scratch")
+                # What is attached inherits that its connection only reads, unless it says otherwise.
+                connection.execute(f"ATTACH '{'file:?mode=memory' if self.read_only else ''}' AS scratch")
                 connection.pragma("query_only", "OFF")
                 try:
                     yield connection
@@ -178,9 +179,9 @@ class Database:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
             writer = True
         elif self.read_only:
-            flags = apsw.SQLITE_OPEN_READONLY
+            flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
             if self._is_immutable():
-                path, flags = immutable_uri(path), flags | apsw.SQLITE_OPEN_URI
+                path = immutable_uri(path)
         else:
             flags = apsw.SQLITE_OPEN_READWRITE
         return connect(

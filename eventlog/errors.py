@@ -191,6 +191,10 @@ def translated(path: str, *, busy_timeout_ms: int = 0) -> Iterator[None]:
         raise NotAnEventLogError(f"{path} is not a SQLite database (or its header is damaged): {e}", path=path) from e
     except (apsw.CorruptError, apsw.SchemaChangeError, UnicodeDecodeError) as e:
         raise LogDamagedError(f"{path} is damaged: {type(e).__name__}. verify() lists all damage") from e
+    except apsw.SQLError as e:
+        if "unsupported file format" not in str(e):
+            raise
+        raise LogDamagedError(f"{path} is damaged: its header says that it has an unsupported file format") from e
     except apsw.ConnectionClosedError as e:
         raise LogClosedError(f"{path} is closed") from e
     except apsw.IOError as e:

@@ -107,16 +107,18 @@ class EventLog(AsyncLogTwins):
             return
         if found is Found.NOTHING:
             prepare_folder(self.path)
-        with database.exclusive() as connection:
-            if connection.readonly("main"):
-                raise LogOpenError(
-                    f"{self.path} may not be written: mend its permissions, or read it with read_only=True",
-                    path=self.path,
-                )
-            if found is Found.NOTHING:
-                create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
-            use_wal(connection, timeout_ms=database.busy_timeout_ms)
-            check_schema(connection, path=self.path)
+        try:
+            with database.exclusive() as connection:
+                if connection.readonly("main"):
+                    raise LogReadOnlyError(f"{self.path} cannot be written")
+                if found is Found.NOTHING:
+                    create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
+                use_wal(connection, timeout_ms=database.busy_timeout_ms)
+                check_schema(connection, path=self.path)
+        except LogReadOnlyError as e:  # SQLite's word, too, for a folder in which it cannot make the WAL
+            raise LogOpenError(
+                f"{self.path} may not be written: mend its permissions, or read it with read_only=True", path=self.path
+            ) from e
 
     def _attach(self) -> int | None:
         return None if self._follower is None else self._follower.attach(self)

@@ -100,6 +100,8 @@ def look(path: str) -> Found:
     except apsw.Error as e:
         raise LogOpenError(f"{path} cannot be read: {e}", path=path) from e
     if application_id != APPLICATION_ID:
+        if unfinished and not tables:
+            return Found.NOTHING  # not even the first page was written whole
         raise _foreign(path, _describe(tables))
     if unfinished:
         return Found.NOTHING

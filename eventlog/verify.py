@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -115,7 +116,9 @@ def _check_streams(connection: apsw.Connection, copied: set[tuple[str, str]]) ->
         return  # whose stream an erased event had is not known any more
     used = set()
     for address in copied:
-        used |= {row[0] for row in connection.execute(_STREAM_KEY, address)}
+        # A hostile copy may name what cannot be stored: no stream is called that.
+        with contextlib.suppress(UnicodeEncodeError):
+            used |= {row[0] for row in connection.execute(_STREAM_KEY, address)}
     for (stream,) in connection.execute(_UNUSED_STREAMS):
         if stream not in used:
             yield Finding("stream", None, f"stream {stream} is used by no event")

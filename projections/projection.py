@@ -171,7 +171,8 @@ class ProjectionTables:
 
     def _check_read(self, connection: apsw.Connection, sql: str) -> None:
         actions, single = _actions(connection, sql)
-        if not single or any(kind not in _READS for kind, _ in actions):
+        # VACUUM and its like ask for nothing.
+        if not single or not actions or any(kind not in _READS for kind, _ in actions):
             raise ProjectionError(
                 f"projection {self._name}: query() reads, with one SELECT; tables are changed by execute() within "
                 "reset() and apply()",
