@@ -142,7 +142,10 @@ def decode_body(kind: int, body: bytes, bases: tuple[int, ...]) -> EventData:
         array = _list(unpack(body))
         if len(array) < length:
             raise BodyFormatError("its body is too short")
-        return decode(array, bases)
+        data = decode(array, bases)
+        if bases and bases_of(data) != frozenset(bases):
+            raise BodyFormatError("its header names bases that none of its values refers to")
+        return data
     except (PlainDataError, ValueFormatError) as e:
         raise BodyFormatError(str(e)) from e
 

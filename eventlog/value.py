@@ -166,7 +166,8 @@ def encode_value(value: Stored, base_index: Mapping[int, int]) -> list[Any]:
             return [_DICT, [[key, element(e)] for key, e in value.items]]
         case Edit():
             changed = [[key, element(e)] for key, e in value.changed]
-            return [_EDIT, base_index[value.base], changed, value.removed, value.order]
+            order = None if value.order is None else list(value.order)
+            return [_EDIT, base_index[value.base], changed, list(value.removed), order]
         case Patch():
             return [_PATCH, base_index[value.base], value.tag, value.size, value.frame]
 
@@ -178,21 +179,23 @@ def decode_value(array: Any, bases: tuple[int, ...]) -> Stored:
         ValueFormatError: it is not one that this version knows, or names a base that is not in the header.
     """
     reader = _Reader(bases)
+    if type(array) is not list or not array or type(array[0]) is not int:
+        raise ValueFormatError("a value is not an array that begins with its kind")
     match array:
-        case [0, str() as tag, bytes() as data, *_]:
+        case [0, str() as tag, bytes() as data]:
             return Whole(tag, data)
-        case [1, index, *_]:
+        case [1, index]:
             return Carried(reader.base(index))
-        case [2, list() as elements, *_]:
+        case [2, list() as elements]:
             return ListOf(tuple(reader.element(e) for e in elements))
-        case [3, index, prefix, list() as inserted, suffix, *_]:
+        case [3, index, prefix, list() as inserted, suffix]:
             new = tuple(reader.element(e) for e in inserted)
             return Splice(reader.base(index), reader.count(prefix), new, reader.count(suffix))
-        case [4, list() as items, *_]:
+        case [4, list() as items]:
             return DictOf(reader.items(items))
-        case [5, index, list() as changed, list() as removed, order, *_]:
+        case [5, index, list() as changed, list() as removed, order]:
             return Edit(reader.base(index), reader.items(changed), reader.keys(removed), reader.order(order))
-        case [6, index, str() as tag, size, bytes() as frame, *_]:
+        case [6, index, str() as tag, size, bytes() as frame]:
             return Patch(reader.base(index), tag, reader.count(size), frame)
     raise ValueFormatError("a value has a kind or form that this version does not know")
 
@@ -217,7 +220,7 @@ class _Reader:
         match array:
             case [str() as tag, bytes() as data]:
                 return Whole(tag, data)
-            case [str() as tag, index, slot, offset, length, *_]:
+            case [str() as tag, index, slot, offset, length]:
                 return Slice(tag, self.base(index), self.count(slot), self.count(offset), self.count(length))
         raise ValueFormatError("a value has an element of a form that this version does not know")
 
@@ -225,7 +228,7 @@ class _Reader:
         items = []
         for item in array:
             match item:
-                case [str() as key, element, *_]:
+                case [str() as key, element]:
                     items.append((key, self.element(element)))
                 case _:
                     raise ValueFormatError("a value has an item that is not a key and an element")
@@ -241,6 +244,8 @@ class _Reader:
     def order(self, array: Any) -> tuple[int, ...] | None:
         if array is None:
             return None
-        if type(array) is not list or sorted(array, key=repr) != sorted(range(len(array)), key=repr):
+        if type(array) is not list or not all(type(i) is int for i in array):
             raise ValueFormatError("a value has an order that is not one")
+        if sorted(array) != list(range(len(array))):
+            raise ValueFormatError("a value has an order that does not name each place once")
         return tuple(array)

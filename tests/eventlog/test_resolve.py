@@ -197,18 +197,19 @@ elements = st.sampled_from([w(c) for c in "abcdef"])
 lists = st.lists(elements, max_size=8)
 
 
+def common(left: list[Whole], right: list[Whole]) -> int:
+    """How many elements two lists begin with alike."""
+    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+
+
 @given(states=st.lists(lists, min_size=1, max_size=12), keep=st.sampled_from([None, 1, 3]))
 @settings(max_examples=150, deadline=None)
 def test_any_sequence_of_lists_comes_back_from_splices(states: list[list[Whole]], keep: int | None):
     events: dict[int, EventData] = {}
     before: list[Whole] = []
     for position, now in enumerate(states, start=1):
-        prefix = next((i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), min(len(before), len(now)))
-        left, right = before[prefix:], now[prefix:]
-        suffix = next(
-            (i for i, (a, b) in enumerate(zip(reversed(left), reversed(right), strict=False)) if a != b),
-            min(len(left), len(right)),
-        )
+        prefix = common(before, now)
+        suffix = common(before[prefix:][::-1], now[prefix:][::-1])
         inserted = tuple(now[prefix : len(now) - suffix])
         stored = ListOf(tuple(now)) if position == 1 else Splice(position - 1, prefix, inserted, suffix)
         events[position] = through_bytes(put(x=stored))
