@@ -27,7 +27,7 @@ from .event import (
     Write,
 )
 from .plain import PlainDataError, pack, unpack
-from .value import Carried, Stored, ValueFormatError, decode_value, encode_value
+from .value import Stored, ValueFormatError, Whole, bases_of_value, decode_value, encode_value
 
 __all__ = ["BodyFormatError", "bases_of", "decode_body", "encode_body", "kind_of", "stored_values"]
 
@@ -72,7 +72,7 @@ def stored_values(data: EventData) -> Iterator[Stored]:
 
 def bases_of(data: EventData) -> frozenset[int]:
     """Give the positions of all events that this one refers to."""
-    return frozenset(value.base for value in stored_values(data) if isinstance(value, Carried))
+    return frozenset(base for value in stored_values(data) for base in bases_of_value(value))
 
 
 def encode_body(data: EventData, bases: frozenset[int]) -> bytes:
@@ -142,7 +142,10 @@ def decode_body(kind: int, body: bytes, bases: tuple[int, ...]) -> EventData:
         array = _list(unpack(body))
         if len(array) < length:
             raise BodyFormatError("its body is too short")
-        return decode(array, bases)
+        data = decode(array, bases)
+        if bases and bases_of(data) != frozenset(bases):
+            raise BodyFormatError("its header names bases that none of its values refers to")
+        return data
     except (PlainDataError, ValueFormatError) as e:
         raise BodyFormatError(str(e)) from e
 
@@ -156,7 +159,7 @@ def _put(a: list[Any], bases: tuple[int, ...]) -> Put:
         channel_versions=decode_value(a[4], bases),
         versions_seen=decode_value(a[5], bases),
         frame=_dict(a[6]),
-        rest=None if a[7] is None else decode_value(a[7], bases),
+        rest=None if a[7] is None else _whole(decode_value(a[7], bases)),
     )
 
 
@@ -165,6 +168,12 @@ def _put_writes(a: list[Any], bases: tuple[int, ...]) -> PutWrites:
         Write(_str(channel), _int(idx), decode_value(value, bases)) for channel, idx, value in _rows(a[3], 3)
     )
     return PutWrites(_str(a[0]), _str(a[1]), _str(a[2]), writes)
+
+
+def _whole(value: Stored) -> Whole:
+    if not isinstance(value, Whole):
+        raise BodyFormatError("its body holds a value that is not whole where one must be")
+    return value
 
 
 def _removals(value: Any) -> tuple[Removal, ...]:

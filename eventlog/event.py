@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from .value import Stored
+from .value import Stored, Whole
 
 __all__ = [
     "Carry",
@@ -62,7 +62,7 @@ class Put:
     channel_versions: Stored
     versions_seen: Stored
     frame: Mapping[str, Any]
-    rest: Stored | None = None
+    rest: Whole | None = None
 
 
 @dataclass(frozen=True, slots=True)

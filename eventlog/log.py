@@ -14,7 +14,6 @@ from . import appender
 from .database import Database
 from .errors import (
     ConfigError,
-    CorruptRecordError,
     LogDamagedError,
     LogOpenError,
     LogReadOnlyError,
@@ -28,7 +27,7 @@ from .reader import EventReader, Row, touches
 from .sql import one_row, the_row
 from .streams import StreamKeys
 from .subscription import Appended, Subscription
-from .value import Carried, Whole
+from .value import Value
 from .verify import Finding, verify_log
 
 __all__ = ["EventLog"]
@@ -243,10 +242,10 @@ class EventLog(AsyncLogTwins):
             # An unknown thread may still be named by events of the whole log; none has the key 0.
             return self.reader.page(connection, after, size, thread or 0)
 
-    def values(self, event: RecordedEvent) -> dict[str, Whole]:
-        """Give every channel's value at a put (or restate), references resolved, as opaque (tag, data).
+    def values(self, event: RecordedEvent) -> dict[str, Value]:
+        """Give every channel's value at a put (or restate), references resolved; {} for other kinds.
 
-        {} for other kinds.
+        A value is opaque: a `Whole` (tag, data), or a tuple (a list) or dict of such.
 
         Raises:
             CorruptRecordError: an event that it refers to is damaged.
@@ -254,31 +253,12 @@ class EventLog(AsyncLogTwins):
         with self.database.reading() as connection:
             return self.values_in(connection, event)
 
-    def values_in(self, connection: apsw.Connection, event: RecordedEvent) -> dict[str, Whole]:
+    def values_in(self, connection: apsw.Connection, event: RecordedEvent) -> dict[str, Value]:
         """Do what `values` does, in a transaction of the caller's."""
         put = event.data.put if isinstance(event.data, Restate) else event.data
         if not isinstance(put, Put):
             return {}
-        return {
-            name: value if isinstance(value, Whole) else self.resolve(connection, event.position, name, value)
-            for name, value in put.channels.items()
-        }
-
-    def resolve(self, connection: apsw.Connection, position: int, channel: str, value: Carried) -> Whole:
-        """Give what a carried value stands for; `position` is the event that carries it.
-
-        Raises:
-            CorruptRecordError: the base is damaged, not there, or does not hold it.
-        """
-        found = self.reader.data(connection, value.base)
-        base = None if found is None else found[1]
-        put = base.put if isinstance(base, Restate) else base
-        stored = put.channels.get(channel) if isinstance(put, Put) else None
-        if not isinstance(stored, Whole):
-            raise CorruptRecordError(
-                f"event {value.base}, which should hold one of its values, does not", path=self.path, position=position
-            )
-        return stored
+        return self.reader.resolver(connection).all_channels(event.position, put)
 
     def subscribe(
         self,

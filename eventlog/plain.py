@@ -36,7 +36,7 @@ def pack(obj: Any, *, fallback: Callable[[Any], Whole] | None = None) -> bytes:
         fallback: turns an object that is not plain into a `Whole`; without it such an object is an error.
 
     Raises:
-        PlainDataError: an object is not plain, or nested deeper than 500.
+        PlainDataError: an object is not plain, or nested deeper than msgpack allows (1,024).
     """
 
     def default(o: Any) -> Any:

@@ -13,6 +13,7 @@ from .errors import CorruptRecordError
 from .event import DeleteForRuns, EventData, Head, Kind, Prune, RecordedEvent
 from .integrity import digest_of
 from .record import RecordFormatError
+from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
 
 __all__ = ["EventReader", "Row", "touches"]
@@ -62,6 +63,15 @@ class EventReader:
             return None
         kind, stream, record, digest = row
         return stream, self.decode(position, kind, record, digest), len(record)
+
+    def resolver(self, connection: apsw.Connection, *, keep: int | None = None) -> Resolver:
+        """Give what puts values together, for as long as the caller's transaction lasts."""
+
+        def load(position: int) -> EventData | None:
+            found = self.data(connection, position)
+            return None if found is None else found[1]
+
+        return Resolver(load, path=self._path, keep=keep)
 
     def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:
         """Give the rows of up to `limit` events after a position, in order.

@@ -12,7 +12,7 @@ import zstandard
 
 from .errors import RecordTooLargeError
 
-__all__ = ["MAX_BASES", "MAX_BODY_BYTES", "RecordFormatError", "decode", "encode", "read_bases"]
+__all__ = ["MAX_BASES", "MAX_BODY_BYTES", "RecordFormatError", "decode", "decompress", "encode", "read_bases"]
 
 # Persisted: do not change.
 _LAYOUT = 1
@@ -70,7 +70,7 @@ def decode(record: bytes) -> tuple[tuple[int, ...], bytes]:
         if len(record) - offset != size:
             raise RecordFormatError("the body's size is not the one declared")
         return bases, record[offset:]
-    return bases, _decompress(record[offset:], size)
+    return bases, decompress(record[offset:], size)
 
 
 def read_bases(record: bytes) -> tuple[int, ...]:
@@ -112,14 +112,22 @@ def _compressor() -> zstandard.ZstdCompressor:
     return found
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
+def _decompressor(dictionary: bytes | None) -> zstandard.ZstdDecompressor:
+    if dictionary is not None:
+        raw = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        return zstandard.ZstdDecompressor(dict_data=raw)
     found: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
     if found is None:
         found = _local.decompressor = zstandard.ZstdDecompressor()
     return found
 
 
-def _decompress(frame: bytes, size: int) -> bytes:
+def decompress(frame: bytes, size: int, *, dictionary: bytes | None = None) -> bytes:
+    """Give the `size` bytes that a zstd frame holds, which may need a raw-content dictionary.
+
+    Raises:
+        RecordFormatError: it is not one frame, whole, with a checksum, of that size; nothing was allocated for another.
+    """
     try:
         # zstd allocates what the frame declares, whatever max_output_size says: look first. (A skippable one
         # declares nothing, and has another magic number.)
@@ -128,7 +136,7 @@ def _decompress(frame: bytes, size: int) -> bytes:
         parameters = zstandard.get_frame_parameters(frame)
         if parameters.content_size != size or not parameters.has_checksum or parameters.dict_id != 0:
             raise RecordFormatError("its zstd frame is not the one declared")
-        body = _decompressor().decompress(frame, allow_extra_data=False)
+        body = _decompressor(dictionary).decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as e:
         raise RecordFormatError(f"its zstd frame is damaged: {e}") from e
     if len(body) != size:

@@ -1,7 +1,7 @@
 """Values as the log stores them (FORMAT.md section 5). Pure; knows nothing of what a value means.
 
-`Whole` is what a serializer made. `Carried` says that the same channel of an earlier put holds it.
-The kinds 2 to 6 are specified in FORMAT.md, and not written yet.
+`Whole` is what a serializer made; lists and dicts may be stored by their elements. The other kinds say how a value
+differs from what an earlier put holds for the same channel: `resolve.py` puts them together.
 """
 
 from __future__ import annotations
@@ -10,12 +10,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["PLAIN_TAG", "Carried", "Stored", "ValueFormatError", "Whole", "decode_value", "encode_value"]
+__all__ = [
+    "PLAIN_TAG",
+    "Carried",
+    "DictOf",
+    "Edit",
+    "Element",
+    "ListOf",
+    "Patch",
+    "Slice",
+    "Splice",
+    "Stored",
+    "Value",
+    "ValueFormatError",
+    "Whole",
+    "bases_of_value",
+    "decode_value",
+    "encode_value",
+]
 
 # Persisted: do not change.
 PLAIN_TAG = "="
 _WHOLE = 0
 _CARRIED = 1
+_LIST = 2
+_SPLICE = 3
+_DICT = 4
+_EDIT = 5
+_PATCH = 6
 
 
 class ValueFormatError(ValueError):
@@ -24,10 +46,24 @@ class ValueFormatError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A value as its serializer gave it: type tag and bytes."""
+    """A value, or an element of one, as its serializer gave it: type tag and bytes."""
 
     tag: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """An element whose bytes stand in a put_writes already: in the data of its write number `slot`."""
+
+    tag: str
+    base: int
+    slot: int
+    offset: int
+    length: int
+
+
+Element = Whole | Slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +73,103 @@ class Carried:
     base: int
 
 
-Stored = Whole | Carried
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """A list, by its elements."""
+
+    elements: tuple[Element, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """The base's first `prefix` elements, the inserted ones, the base's last `suffix` elements."""
+
+    base: int
+    prefix: int
+    inserted: tuple[Element, ...]
+    suffix: int
+
+
+@dataclass(frozen=True, slots=True)
+class DictOf:
+    """A dict with str keys, by its items, in their order."""
+
+    items: tuple[tuple[str, Element], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """The base's dict without the removed keys, the changed ones in place or at the end; then permuted, if need be."""
+
+    base: int
+    changed: tuple[tuple[str, Element], ...]
+    removed: tuple[str, ...]
+    order: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Bytes: a zstd frame, with the base's data as raw-content dictionary; `size` is what it decompresses to."""
+
+    base: int
+    tag: str
+    size: int
+    frame: bytes
+
+
+Stored = Whole | Carried | ListOf | Splice | DictOf | Edit | Patch
+# A value, references resolved.
+Value = Whole | tuple[Whole, ...] | dict[str, Whole]
+
+
+def bases_of_value(value: Stored) -> set[int]:
+    """Give the positions that a stored value refers to."""
+    bases: set[int] = set()
+    if isinstance(value, Carried | Splice | Edit | Patch):
+        bases.add(value.base)
+    bases.update(element.base for element in _elements(value) if isinstance(element, Slice))
+    return bases
+
+
+def _elements(value: Stored) -> tuple[Element, ...]:
+    match value:
+        case ListOf():
+            return value.elements
+        case Splice():
+            return value.inserted
+        case DictOf():
+            return tuple(element for _, element in value.items)
+        case Edit():
+            return tuple(element for _, element in value.changed)
+    return ()
 
 
 def encode_value(value: Stored, base_index: Mapping[int, int]) -> list[Any]:
     """Give the array that stands in a body. `base_index` tells where each base stands in the record's header."""
-    if isinstance(value, Whole):
-        return [_WHOLE, value.tag, value.data]
-    return [_CARRIED, base_index[value.base]]
+
+    def element(e: Element) -> list[Any]:
+        if isinstance(e, Whole):
+            return [e.tag, e.data]
+        return [e.tag, base_index[e.base], e.slot, e.offset, e.length]
+
+    match value:
+        case Whole():
+            return [_WHOLE, value.tag, value.data]
+        case Carried():
+            return [_CARRIED, base_index[value.base]]
+        case ListOf():
+            return [_LIST, [element(e) for e in value.elements]]
+        case Splice():
+            inserted = [element(e) for e in value.inserted]
+            return [_SPLICE, base_index[value.base], value.prefix, inserted, value.suffix]
+        case DictOf():
+            return [_DICT, [[key, element(e)] for key, e in value.items]]
+        case Edit():
+            changed = [[key, element(e)] for key, e in value.changed]
+            order = None if value.order is None else list(value.order)
+            return [_EDIT, base_index[value.base], changed, list(value.removed), order]
+        case Patch():
+            return [_PATCH, base_index[value.base], value.tag, value.size, value.frame]
 
 
 def decode_value(array: Any, bases: tuple[int, ...]) -> Stored:
@@ -53,10 +178,74 @@ def decode_value(array: Any, bases: tuple[int, ...]) -> Stored:
     Raises:
         ValueFormatError: it is not one that this version knows, or names a base that is not in the header.
     """
+    reader = _Reader(bases)
+    if type(array) is not list or not array or type(array[0]) is not int:
+        raise ValueFormatError("a value is not an array that begins with its kind")
     match array:
-        # Exact types: True == 1 == 1.0, but they are other bytes.
-        case [kind, str() as tag, bytes() as data] if type(kind) is int and kind == _WHOLE:
+        case [0, str() as tag, bytes() as data]:
             return Whole(tag, data)
-        case [kind, index] if type(kind) is type(index) is int and kind == _CARRIED and 0 <= index < len(bases):
-            return Carried(bases[index])
+        case [1, index]:
+            return Carried(reader.base(index))
+        case [2, list() as elements]:
+            return ListOf(tuple(reader.element(e) for e in elements))
+        case [3, index, prefix, list() as inserted, suffix]:
+            new = tuple(reader.element(e) for e in inserted)
+            return Splice(reader.base(index), reader.count(prefix), new, reader.count(suffix))
+        case [4, list() as items]:
+            return DictOf(reader.items(items))
+        case [5, index, list() as changed, list() as removed, order]:
+            return Edit(reader.base(index), reader.items(changed), reader.keys(removed), reader.order(order))
+        case [6, index, str() as tag, size, bytes() as frame]:
+            return Patch(reader.base(index), tag, reader.count(size), frame)
     raise ValueFormatError("a value has a kind or form that this version does not know")
+
+
+class _Reader:
+    """Reads the parts of values, each of which may be hostile."""
+
+    def __init__(self, bases: tuple[int, ...]) -> None:
+        self._bases = bases
+
+    def base(self, index: Any) -> int:
+        if type(index) is not int or not 0 <= index < len(self._bases):
+            raise ValueFormatError("a value names a base that is not in the header")
+        return self._bases[index]
+
+    def count(self, number: Any) -> int:
+        if type(number) is not int or not 0 <= number < 1 << 63:
+            raise ValueFormatError("a value has a number that is not a count")
+        return number
+
+    def element(self, array: Any) -> Element:
+        match array:
+            case [str() as tag, bytes() as data]:
+                return Whole(tag, data)
+            case [str() as tag, index, slot, offset, length]:
+                return Slice(tag, self.base(index), self.count(slot), self.count(offset), self.count(length))
+        raise ValueFormatError("a value has an element of a form that this version does not know")
+
+    def items(self, array: list[Any]) -> tuple[tuple[str, Element], ...]:
+        items = []
+        for item in array:
+            match item:
+                case [str() as key, element]:
+                    items.append((key, self.element(element)))
+                case _:
+                    raise ValueFormatError("a value has an item that is not a key and an element")
+        if len({key for key, _ in items}) != len(items):
+            raise ValueFormatError("a value names a key twice")
+        return tuple(items)
+
+    def keys(self, array: list[Any]) -> tuple[str, ...]:
+        if not all(type(key) is str for key in array) or len(set(array)) != len(array):
+            raise ValueFormatError("a value removes something else than keys, once each")
+        return tuple(array)
+
+    def order(self, array: Any) -> tuple[int, ...] | None:
+        if array is None:
+            return None
+        if type(array) is not list or not all(type(i) is int for i in array):
+            raise ValueFormatError("a value has an order that is not one")
+        if sorted(array) != list(range(len(array))):
+            raise ValueFormatError("a value has an order that does not name each place once")
+        return tuple(array)

@@ -10,17 +10,19 @@ import apsw
 
 from .body import stored_values
 from .database import Database
-from .errors import CorruptRecordError, EventLogError
+from .errors import CorruptRecordError
 from .event import Compaction, Copy, EventData, Head, Kind, Put, RecordedEvent, Restate
 from .integrity import genesis_link, inner_of, leaf_of, link_of
 from .opening import APPLICATION_ID, FORMAT_VERSION, expected_schema, folded
 from .reader import EventReader, Row
+from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
-from .value import Carried
+from .value import Whole
 
 __all__ = ["Finding", "verify_log"]
 
 _BATCH = 256
+_KEPT_VALUES = 256
 _META = "SELECT id, head, link, log_id, created_at FROM meta"
 _ROWS = """
 SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
@@ -134,6 +136,9 @@ class _Chain:
         self._anchor = anchor
         self._anchor_link: bytes | None = link if anchor is not None and anchor.position == 0 else None
         self._stubs: set[int] = set()
+        self._path = database.path
+        self._connection: apsw.Connection | None = None
+        self._resolver: Resolver | None = None
         self.link = link
         self.copied_streams: set[tuple[str, str]] = set()
 
@@ -204,28 +209,34 @@ class _Chain:
     def _check_references(self, connection: apsw.Connection, event: RecordedEvent) -> Iterator[Finding]:
         data = event.data
         if isinstance(data, Put | Restate):
-            yield from self._check_carried(connection, event.position, data)
+            yield from self._check_values(connection, event.position, data.put if isinstance(data, Restate) else data)
         elif isinstance(data, Copy):
             yield from self._check_copied(connection, event, data)
         elif isinstance(data, Compaction):
             declared = {p for first, last in data.erased for p in range(max(first, 1), min(last, event.position) + 1)}
             self._stubs -= declared
 
-    def _check_carried(self, connection: apsw.Connection, position: int, data: Put | Restate) -> Iterator[Finding]:
-        put = data.put if isinstance(data, Restate) else data
-        fields = {**put.channels, "channel_versions": put.channel_versions}
-        if not any(isinstance(value, Carried) for value in stored_values(put)):
+    def _check_values(self, connection: apsw.Connection, position: int, put: Put) -> Iterator[Finding]:
+        if all(isinstance(value, Whole) for value in stored_values(put)):
             return
-        for name, value in fields.items():
-            if isinstance(value, Carried) and not _stores(self._data(connection, value.base), name):
-                yield Finding("base", position, f"event {value.base}, which should hold one of its values, does not")
-                return
-
-    def _data(self, connection: apsw.Connection, position: int) -> EventData | None:
+        resolver = self._resolver_for(connection)
         try:
-            found = self._reader.data(connection, position)
-        except EventLogError:
-            return None
+            resolver.all_channels(position, put)
+            resolver.channel_versions(position, put)
+            resolver.versions_seen(position, put)
+        except CorruptRecordError as e:
+            yield Finding("base", position, f"a value refers to what is damaged: {e.reason}")
+
+    def _resolver_for(self, connection: apsw.Connection) -> Resolver:
+        # One for all batches, so that what the event before came to is still known; each batch has its own connection.
+        self._connection = connection
+        if self._resolver is None:
+            self._resolver = Resolver(self._load, path=self._path, keep=_KEPT_VALUES)
+        return self._resolver
+
+    def _load(self, position: int) -> EventData | None:
+        assert self._connection is not None
+        found = self._reader.data(self._connection, position)
         return None if found is None else found[1]
 
     def _check_copied(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> Iterator[Finding]:
@@ -257,11 +268,3 @@ class _Chain:
             yield Finding(
                 "anchor", self._anchor.position, "the log up to here is not the one that the anchor was taken from"
             )
-
-
-def _stores(data: EventData | None, name: str) -> bool:
-    put = data.put if isinstance(data, Restate) else data
-    if not isinstance(put, Put):
-        return False
-    value = put.channels.get(name)
-    return value is not None and not isinstance(value, Carried)

@@ -30,7 +30,7 @@ import apsw.ext
 from ..eventlog.errors import ConfigError, ProjectionError
 from ..eventlog.event import RecordedEvent
 from ..eventlog.sql import Bindings, all_rows, one_row
-from ..eventlog.value import Whole
+from ..eventlog.value import Value
 
 if TYPE_CHECKING:
     from ..eventlog.log import EventLog
@@ -142,7 +142,7 @@ class ProjectionTables:
                 self._checked_reads.add(sql)
             return all_rows(connection, sql, bindings)
 
-    def values(self, event: RecordedEvent) -> dict[str, Whole]:
+    def values(self, event: RecordedEvent) -> dict[str, Value]:
         """Give every channel's value at a put, references resolved, as opaque (tag, data)."""
         if self._connection is None:
             return self._log.values(event)

@@ -7,13 +7,14 @@ seed), and the writes of all ancestors since. (langgraph-checkpoint, BaseCheckpo
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import apsw
 
 from ..eventlog.event import Put, PutWrites, Restate
 from ..eventlog.plain import unpack
 from ..eventlog.reader import EventReader
-from ..eventlog.value import PLAIN_TAG, Whole
+from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .builtin import BuiltIn
 from .history import CheckpointRow
 
@@ -36,7 +37,7 @@ def needed_ancestors(
     put = _put(reader, connection, row)
     if put is None:
         return []
-    versions = _version_names(put)
+    versions = _version_names(reader.resolver(connection).channel_versions(row.position, put))
     candidates = None if versions is None else {name for name in versions - set(put.channels) if may_be_delta(name)}
     seeded: set[str] = set(put.channels)
     path: list[CheckpointRow] = []
@@ -62,12 +63,11 @@ def _put(reader: EventReader, connection: apsw.Connection, row: CheckpointRow) -
     return data if isinstance(data, Put) else None
 
 
-def _version_names(put: Put) -> set[str] | None:
+def _version_names(value: Value) -> set[str] | None:
     """Give the channels that have a version; None if there are none, or they cannot be read without the serializer."""
-    stored = put.channel_versions
-    if not isinstance(stored, Whole) or stored.tag != PLAIN_TAG:
-        return None
-    versions = unpack(stored.data)
+    versions: Any = value
+    if isinstance(value, Whole):
+        versions = unpack(value.data) if value.tag == PLAIN_TAG else None
     return set(versions) if isinstance(versions, dict) and versions else None
 
 

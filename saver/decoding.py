@@ -15,12 +15,13 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ..eventlog.errors import CorruptRecordError
 from ..eventlog.event import EventData, Put, PutWrites, Restate
 from ..eventlog.log import EventLog
-from ..eventlog.value import Carried, Stored, Whole
+from ..eventlog.resolve import Resolver, complete
+from ..eventlog.value import Carried, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import EffectiveWrite, WritesRow, effective
 from .config import config_of
-from .serialising import load, load_metadata, load_plain
+from .serialising import load, load_metadata, load_value
 
 __all__ = ["Gathered", "Gatherer", "build", "build_write"]
 
@@ -31,7 +32,9 @@ class Gathered:
 
     row: CheckpointRow
     put: Put
-    channels: dict[str, Whole]
+    channels: dict[str, Value]
+    channel_versions: Value
+    versions_seen: Value
     writes: list[EffectiveWrite]
 
 
@@ -42,7 +45,8 @@ class Gatherer:
         self._log = log
         self._views = views
         self._connection = connection
-        self._data: dict[int, tuple[int | None, EventData]] = {}
+        self._data: dict[int, tuple[int | None, EventData] | None] = {}
+        self._resolver = Resolver(self._load, path=log.path)
 
     def gather(self, row: CheckpointRow) -> Gathered:
         """Read a checkpoint with its pending writes.
@@ -52,7 +56,12 @@ class Gatherer:
         """
         put = self.put_of(row)
         return Gathered(
-            row, put, {name: self.whole(row, name, v) for name, v in put.channels.items()}, self.writes_of(row)
+            row,
+            put,
+            self._resolver.all_channels(row.position, put),
+            self._resolver.channel_versions(row.position, put),
+            self._resolver.versions_seen(row.position, put),
+            self.writes_of(row),
         )
 
     def put_of(self, row: CheckpointRow) -> Put:
@@ -80,39 +89,35 @@ class Gatherer:
             raise self._mismatch(row.position, row.checkpoint_id)
         return data
 
-    def whole(self, row: CheckpointRow, channel: str, value: Stored) -> Whole:
-        """Give a value whole."""
-        if isinstance(value, Whole):
-            return value
-        _, data = self._event(value.base, row.position)
-        base = data.put if isinstance(data, Restate) else data
-        stored = base.channels.get(channel) if isinstance(base, Put) else None
-        if not isinstance(stored, Whole):
-            raise CorruptRecordError(
-                f"event {value.base} does not hold the value of channel {channel!r} that it refers to",
-                path=self._log.path,
-                position=row.position,
-            )
-        return stored
+    def channel(self, row: CheckpointRow, put: Put, name: str) -> Value:
+        """Give one channel's value."""
+        return self._resolver.channel(row.position, name, put.channels[name])
 
-    def stored_values(self, row: CheckpointRow) -> dict[str, tuple[Whole, int]]:
-        """Give each channel's stored value, and the event that stores it."""
+    def stored_values(self, row: CheckpointRow) -> dict[str, tuple[Value, int]]:
+        """Give each channel's value, and the event that stores it."""
         put = self.put_of(row)
+        values = self._resolver.all_channels(row.position, put)
         return {
-            name: (self.whole(row, name, v), v.base if isinstance(v, Carried) else row.position)
-            for name, v in put.channels.items()
+            name: (values[name], v.base if isinstance(v, Carried) else row.position) for name, v in put.channels.items()
         }
 
     def _event(self, position: int, needed_by: int) -> tuple[int | None, EventData]:
-        found = self._data.get(position)
+        found = self._read(position)
         if found is None:
-            read = self._log.reader.data(self._connection, position)
-            if read is None:
-                raise CorruptRecordError(
-                    f"it refers to event {position}, which is not there", path=self._log.path, position=needed_by
-                )
-            found = self._data[position] = (read[0], read[1])
+            raise CorruptRecordError(
+                f"it refers to event {position}, which is not there", path=self._log.path, position=needed_by
+            )
         return found
+
+    def _load(self, position: int) -> EventData | None:
+        found = self._read(position)
+        return None if found is None else found[1]
+
+    def _read(self, position: int) -> tuple[int | None, EventData] | None:
+        if position not in self._data:
+            read = self._log.reader.data(self._connection, position)
+            self._data[position] = None if read is None else (read[0], read[1])
+        return self._data[position]
 
     def _mismatch(self, position: int, checkpoint_id: str) -> CorruptRecordError:
         return CorruptRecordError(
@@ -127,11 +132,11 @@ def build(serde: SerializerProtocol, gathered: Gathered, thread_id: Any, checkpo
     row, put = gathered.row, gathered.put
     checkpoint: dict[str, Any] = {
         **put.frame,
-        **({} if put.rest is None else load(serde, cast(Whole, put.rest))),
+        **({} if put.rest is None else load(serde, put.rest)),
         "id": row.checkpoint_id,
-        "channel_values": {name: load(serde, value) for name, value in gathered.channels.items()},
-        "channel_versions": load_plain(serde, cast(Whole, put.channel_versions)),
-        "versions_seen": load_plain(serde, cast(Whole, put.versions_seen)),
+        "channel_values": {name: load_value(serde, value) for name, value in gathered.channels.items()},
+        "channel_versions": load_value(serde, gathered.channel_versions),
+        "versions_seen": load_value(serde, gathered.versions_seen),
     }
     parent = None if row.parent_id is None else config_of(thread_id, checkpoint_ns, row.parent_id)
     return CheckpointTuple(
@@ -145,4 +150,4 @@ def build(serde: SerializerProtocol, gathered: Gathered, thread_id: Any, checkpo
 
 def build_write(serde: SerializerProtocol, write: EffectiveWrite) -> PendingWrite:
     """Decode a write."""
-    return write.task_id, write.channel, load(serde, cast(Whole, write.value))
+    return write.task_id, write.channel, load_value(serde, complete(write.value))

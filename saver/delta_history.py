@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from langgraph.checkpoint.base import DeltaChannelHistory
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.value import Whole
+from ..eventlog.value import Value
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import EffectiveWrite
 from .decoding import Gatherer, build_write
-from .serialising import load
+from .serialising import load_value
 
 __all__ = ["StoredHistory", "delta_channel_history"]
 
@@ -22,7 +22,7 @@ class StoredHistory:
     """Per channel, the writes from the oldest to the newest, and the seed if there is one: not decoded yet."""
 
     writes: dict[str, list[EffectiveWrite]]
-    seeds: dict[str, Whole]
+    seeds: dict[str, Value]
 
     def decoded(self, serde: SerializerProtocol) -> dict[str, DeltaChannelHistory]:
         """Decode it."""
@@ -30,7 +30,7 @@ class StoredHistory:
         for channel, writes in self.writes.items():
             entry: DeltaChannelHistory = {"writes": [build_write(serde, write) for write in writes]}
             if channel in self.seeds:
-                entry["seed"] = load(serde, self.seeds[channel])
+                entry["seed"] = load_value(serde, self.seeds[channel])
             result[channel] = entry
         return result
 
@@ -43,7 +43,7 @@ def delta_channel_history(
     The seed's own writes come after it, so they count.
     """
     newest_first: dict[str, list[list[EffectiveWrite]]] = {channel: [] for channel in channels}
-    seeds: dict[str, Whole] = {}
+    seeds: dict[str, Value] = {}
     for row in ancestors:
         wanted = newest_first.keys() - seeds.keys()
         if not wanted:
@@ -53,7 +53,7 @@ def delta_channel_history(
             newest_first[channel].append([write for write in written if write.channel == channel])
         put = gatherer.put_of(row)
         for channel in wanted & put.channels.keys():
-            seeds[channel] = gatherer.whole(row, channel, put.channels[channel])
+            seeds[channel] = gatherer.channel(row, put, channel)
     writes = {
         channel: [write for batch in reversed(batches) for write in batch] for channel, batches in newest_first.items()
     }

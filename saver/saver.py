@@ -22,6 +22,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import BaseErasedError, ConfigError
 from ..eventlog.log import EventLog
+from ..eventlog.value import Whole
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
 from .config import Address, text
@@ -151,7 +152,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
             stored = {} if row is None else self._gatherer(connection).stored_values(row)
-        known = Known(serde, {name: (fingerprint_of(value), at) for name, (value, at) in stored.items()})
+        whole = {name: (value, at) for name, (value, at) in stored.items() if isinstance(value, Whole)}
+        known = Known(serde, {name: (fingerprint_of(value), at) for name, (value, at) in whole.items()})
         if row is not None:
             self._core.reuse.remember(key, known)
         return known

@@ -11,9 +11,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import EncodingError
 from ..eventlog.plain import PlainDataError, pack, unpack
-from ..eventlog.value import PLAIN_TAG, Whole
+from ..eventlog.value import PLAIN_TAG, Value, Whole
 
-__all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata"]
+__all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata", "load_value"]
 
 _MAX_DEPTH = 100
 
@@ -28,6 +28,8 @@ def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
         tag, data = serde.dumps_typed(value)
     except Exception as e:
         raise _error(value, channel, partial(_can, serde), e) from e
+    if tag == PLAIN_TAG:
+        raise EncodingError(f"the serializer gives the type tag {tag!r}, which is the log's own", channel=channel)
     # A bytearray is handed through as it is; it may change after the call, the log's bytes may not.
     return Whole(tag, data if type(data) is bytes else bytes(data))
 
@@ -46,8 +48,12 @@ def dump_plain(serde: SerializerProtocol, value: Any, field: str) -> Whole:
     return Whole(PLAIN_TAG, packed)
 
 
-def load_plain(serde: SerializerProtocol, value: Whole) -> Any:
-    """Give what `dump_plain` was given."""
+def load_value(serde: SerializerProtocol, value: Value) -> Any:
+    """Give the object that a value stands for, anew at each call; plain data as well as what the serializer made."""
+    if isinstance(value, tuple):
+        return [load_value(serde, element) for element in value]
+    if isinstance(value, dict):
+        return {key: load_value(serde, element) for key, element in value.items()}
     return unpack(value.data) if value.tag == PLAIN_TAG else load(serde, value)
 
 

@@ -29,7 +29,18 @@ from langgraph_eventlog.eventlog import (
 )
 from langgraph_eventlog.eventlog.body import BodyFormatError, bases_of, decode_body, encode_body, kind_of, stored_values
 from langgraph_eventlog.eventlog.plain import PlainDataError, pack
-from langgraph_eventlog.eventlog.value import ValueFormatError, decode_value, encode_value
+from langgraph_eventlog.eventlog.value import (
+    DictOf,
+    Edit,
+    ListOf,
+    Patch,
+    Slice,
+    Splice,
+    ValueFormatError,
+    bases_of_value,
+    decode_value,
+    encode_value,
+)
 
 TRIES = settings(derandomize=True, database=None, deadline=None, max_examples=200)
 
@@ -37,7 +48,29 @@ texts = st.text(st.characters(), max_size=6) | st.sampled_from(["\ud800", "a\0",
 ints = st.integers(-(2**63), 2**63 - 1)
 positions = st.integers(1, 2**63 - 1)
 wholes = st.builds(Whole, texts, st.binary(max_size=20))
-values = wholes | st.builds(Carried, positions)
+counts = st.integers(0, 2**63 - 1)
+elements = wholes | st.builds(Slice, texts, positions, counts, counts, counts)
+
+
+def items(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[tuple[str, Any], ...]]:
+    return st.dictionaries(texts, of, max_size=3).map(lambda found: tuple(found.items()))
+
+
+def lists(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(of, max_size=3).map(tuple)
+
+
+orders = st.none() | st.integers(0, 4).flatmap(lambda n: st.permutations(range(n)).map(tuple))
+complete_values = wholes | st.builds(ListOf, lists(wholes)) | st.builds(DictOf, items(wholes))
+values = st.one_of(
+    wholes,
+    st.builds(Carried, positions),
+    st.builds(ListOf, lists(elements)),
+    st.builds(Splice, positions, counts, lists(elements), counts),
+    st.builds(DictOf, items(elements)),
+    st.builds(Edit, positions, items(elements), st.sets(texts, max_size=3).map(tuple), orders),
+    st.builds(Patch, positions, texts, counts, st.binary(max_size=9)),
+)
 plain_maps = st.dictionaries(texts, st.none() | ints | texts | st.lists(texts, max_size=2) | wholes, max_size=3)
 
 
@@ -54,14 +87,14 @@ puts = st.builds(
     values,
     values,
     plain_maps,
-    st.none() | values,
+    st.none() | wholes,
 )
 removals = tuples(st.builds(Removal, texts, texts, tuples(texts), tuples(texts)))
 ranges = tuples(st.tuples(ints, ints))
 copied = st.builds(CopiedStream, texts, tuples(st.tuples(texts, ints, st.booleans())), tuples(st.tuples(texts, ints)))
 events = st.one_of(
     puts,
-    st.builds(PutWrites, texts, texts, texts, tuples(st.builds(Write, texts, ints, wholes))),
+    st.builds(PutWrites, texts, texts, texts, tuples(st.builds(Write, texts, ints, complete_values))),
     st.builds(DeleteThread, ints, ints),
     st.builds(DeleteForRuns, tuples(texts), removals),
     st.builds(Prune, texts, tuples(texts), removals),
@@ -221,11 +254,31 @@ def test_only_puts_and_restates_have_bases(kind: Kind) -> None:
         [True, 0],
         [1.0, 0],
         [1, 2**64],
-        [2, []],
-        [3, 0, 0, [], 0],
-        [4, []],
-        [5, 0, [], [], None],
-        [6, 0, "t", 0, b""],
+        [2],
+        [2, ["t"]],
+        [2, [["t"]]],
+        [2, [[1, b""]]],
+        [2, [["t", 0, 0, 0]]],
+        [2, [["t", 2, 0, 0, 0]]],
+        [2, [["t", 0, 0, -1, 0]]],
+        [3, 0, 0, []],
+        [3, 0, -1, [], 0],
+        [3, 0, 0, [], True],
+        [3, 2, 0, [], 0],
+        [4, {}],
+        [4, [["k"]]],
+        [4, [[b"k", ["t", b""]]]],
+        [4, [["k", ["t", b""]], ["k", ["t", b""]]]],
+        [5, 0, [], []],
+        [5, 0, [], [1], None],
+        [5, 0, [], ["k", "k"], None],
+        [5, 0, [], [], [1]],
+        [5, 0, [], [], [0, 0]],
+        [5, 0, [], [], [True, 0]],
+        [5, 0, [], [], ["a"]],
+        [6, 0, "t", 0],
+        [6, 0, "t", -1, b""],
+        [6, 0, "t", 0, "f"],
         [7],
         [127],
         [255],
@@ -254,7 +307,7 @@ def test_values_of_a_kind_or_form_that_is_not_known_are_refused(array: Any) -> N
 @TRIES
 @given(values, st.sets(positions, max_size=3))
 def test_values_round_trip(value: Any, others: set[int]) -> None:
-    bases = tuple(sorted(others | ({value.base} if isinstance(value, Carried) else set())))
+    bases = tuple(sorted(others | bases_of_value(value)))
     assert decode_value(encode_value(value, {b: i for i, b in enumerate(bases)}), bases) == value
 
 
@@ -282,7 +335,15 @@ def test_what_is_not_plain_is_not_encoded() -> None:
 
 
 def test_bases_are_those_of_all_values_of_a_restate_too() -> None:
-    put = Put("c", None, b"\x80", {"x": Carried(3), "y": Whole("t", b"")}, Carried(5), Whole("t", b""), {}, Carried(7))
+    put = Put("c", None, b"\x80", {"x": Carried(3), "y": Whole("t", b"")}, Carried(5), Carried(7), {}, Whole("t", b""))
     assert bases_of(put) == bases_of(Restate(False, put)) == {3, 5, 7}
     assert len(list(stored_values(Restate(True, put)))) == 5
-    assert bases_of(dataclasses.replace(put, channels={}, channel_versions=Whole("t", b""), rest=None)) == frozenset()
+    assert bases_of(dataclasses.replace(put, channels={}, channel_versions=Whole("t", b""), rest=None)) == {7}
+
+
+def test_the_header_names_the_bases_that_values_refer_to_and_no_others() -> None:
+    put = Put("c", None, b"\x80", {"x": Carried(3)}, Whole("=", b""), Whole("=", b""), {})
+    body = encode_body(put, frozenset({3}))
+    assert decode_body(Kind.PUT, body, (3,)) == put
+    with pytest.raises(BodyFormatError):
+        decode_body(Kind.PUT, body, (3, 4))

@@ -1,0 +1,181 @@
+"""Putting values together from what they were stored as: following differences to the value that was stored whole.
+
+Pure, given a function that reads an event. Iterative, because chains may be long; every size is checked before
+anything of it is made, because stored bytes may be hostile.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeGuard
+
+from .errors import CorruptRecordError
+from .event import EventData, Put, PutWrites, Restate
+from .record import MAX_BODY_BYTES, RecordFormatError, decompress
+from .value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored, Value, Whole
+
+__all__ = ["MAX_PATCH_DEPTH", "Resolver", "complete"]
+
+# Persisted: do not change. Writers stay below; readers refuse what is beyond.
+MAX_PATCH_DEPTH = 32
+
+Load = Callable[[int], EventData | None]
+Field = Callable[[Put], Stored | None]
+
+
+class _UnfitError(ValueError):
+    """What a value refers to does not fit it."""
+
+
+class Resolver:
+    """Resolves values, each once: what several checkpoints share is put together for the first of them.
+
+    Args:
+        load: gives the data of the event at a position, None if it is not there. May raise.
+        path: of the log, for error messages.
+        keep: how many values to remember; the oldest go first.
+
+    Every method raises CorruptRecordError if the value refers to what is not there, or does not fit it.
+    """
+
+    def __init__(self, load: Load, *, path: str, keep: int | None = None) -> None:
+        self._load = load
+        self._path = path
+        self._keep = keep
+        self._values: OrderedDict[tuple[int, str], Value] = OrderedDict()
+
+    def channel(self, position: int, name: str, stored: Stored) -> Value:
+        """Give a channel's value in the put at `position`."""
+        return self._resolve(position, f"channel {name}", stored, lambda put: put.channels.get(name))
+
+    def channel_versions(self, position: int, put: Put) -> Value:
+        """Give the channel_versions of a put."""
+        return self._resolve(position, "channel_versions", put.channel_versions, lambda base: base.channel_versions)
+
+    def versions_seen(self, position: int, put: Put) -> Value:
+        """Give the versions_seen of a put."""
+        return self._resolve(position, "versions_seen", put.versions_seen, lambda base: base.versions_seen)
+
+    def all_channels(self, position: int, put: Put) -> dict[str, Value]:
+        """Give all channels' values."""
+        return {name: self.channel(position, name, stored) for name, stored in put.channels.items()}
+
+    def _resolve(self, position: int, name: str, stored: Stored, field: Field) -> Value:
+        if isinstance(stored, Whole):
+            return stored
+        try:
+            return self._follow(position, name, stored, field)
+        except _UnfitError as e:
+            raise CorruptRecordError(f"the value of {name}: {e}", path=self._path, position=position) from e
+
+    def _follow(self, position: int, name: str, stored: Stored, field: Field) -> Value:
+        # Down to a value that needs no other, or is known already; then up again, difference by difference.
+        chain: list[tuple[int, Splice | Edit | Patch]] = []
+        value: Value | None = None
+        while value is None:
+            value = self._values.get((position, name))
+            if value is not None:
+                break
+            if isinstance(stored, Splice | Edit | Patch):
+                chain.append((position, stored))
+            elif not isinstance(stored, Carried):
+                value = self._remember(position, name, self._complete(position, stored))
+                break
+            position, stored = self._base(position, stored.base, field)
+        if sum(isinstance(difference, Patch) for _, difference in chain) > MAX_PATCH_DEPTH:
+            raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
+        for at, difference in reversed(chain):
+            value = self._remember(at, name, self._apply(at, difference, value))
+        return value
+
+    def _remember(self, position: int, name: str, value: Value) -> Value:
+        self._values[position, name] = value
+        if self._keep is not None and len(self._values) > self._keep:
+            self._values.popitem(last=False)
+        return value
+
+    def _base(self, position: int, base: int, field: Field) -> tuple[int, Stored]:
+        data = self._load(base) if base < position else None
+        put = data.put if isinstance(data, Restate) else data
+        stored = field(put) if isinstance(put, Put) else None
+        if stored is None or isinstance(stored, Carried):
+            raise _UnfitError(f"event {base} does not store it, as it should")
+        return base, stored
+
+    def _complete(self, position: int, stored: Whole | ListOf | DictOf) -> Value:
+        if isinstance(stored, Whole):
+            return stored
+        if isinstance(stored, ListOf):
+            return tuple(self._element(position, e) for e in stored.elements)
+        return {key: self._element(position, e) for key, e in stored.items}
+
+    def _element(self, position: int, element: Element) -> Whole:
+        if isinstance(element, Whole):
+            return element
+        data = self._load(element.base) if element.base < position else None
+        value = data.writes[element.slot].value if _has_slot(data, element) else None
+        if not isinstance(value, Whole) or element.offset + element.length > len(value.data):
+            raise _UnfitError(f"event {element.base} does not hold an element of it, as it should")
+        return Whole(element.tag, value.data[element.offset : element.offset + element.length])
+
+    def _apply(self, position: int, difference: Splice | Edit | Patch, base: Value) -> Value:
+        match difference:
+            case Splice() if isinstance(base, tuple):
+                return self._splice(position, difference, base)
+            case Edit() if isinstance(base, dict):
+                return self._edit(position, difference, base)
+            case Patch() if isinstance(base, Whole) and base.tag == difference.tag:
+                return Whole(difference.tag, _unpatch(difference, base.data))
+        raise _UnfitError(f"event {difference.base} holds it in another form")
+
+    def _splice(self, position: int, splice: Splice, base: tuple[Whole, ...]) -> tuple[Whole, ...]:
+        kept = splice.prefix + splice.suffix
+        # Without the first check, each splice of a hostile chain could double the list.
+        if kept > len(base):
+            raise _UnfitError("it keeps more elements than there are")
+        inserted = tuple(self._element(position, e) for e in splice.inserted)
+        return base[: splice.prefix] + inserted + base[len(base) - splice.suffix :]
+
+    def _edit(self, position: int, edit: Edit, base: dict[str, Whole]) -> dict[str, Whole]:
+        edited = dict(base)
+        for key in edit.removed:
+            if edited.pop(key, None) is None:
+                raise _UnfitError("it loses a key that is not there")
+        for key, element in edit.changed:
+            edited[key] = self._element(position, element)
+        if edit.order is None:
+            return edited
+        items = list(edited.items())
+        if len(edit.order) != len(items):
+            raise _UnfitError("its order is of another length")
+        return dict(items[i] for i in edit.order)
+
+
+def complete(stored: Stored) -> Value:
+    """Give a value that refers to nothing, as those of a put_writes are.
+
+    Raises:
+        ValueError: it does refer to something.
+    """
+    match stored:
+        case Whole():
+            return stored
+        case ListOf(elements) if all(isinstance(e, Whole) for e in elements):
+            return tuple(e for e in elements if isinstance(e, Whole))
+        case DictOf(items) if all(isinstance(e, Whole) for _, e in items):
+            return {key: e for key, e in items if isinstance(e, Whole)}
+    raise ValueError("a value of a put_writes refers to nothing")
+
+
+def _has_slot(data: EventData | None, element: Slice) -> TypeGuard[PutWrites]:
+    return isinstance(data, PutWrites) and element.slot < len(data.writes)
+
+
+def _unpatch(patch: Patch, base: bytes) -> bytes:
+    if patch.size > MAX_BODY_BYTES:
+        raise _UnfitError("a patch declares too many bytes")
+    try:
+        return decompress(patch.frame, patch.size, dictionary=base)
+    except RecordFormatError as e:
+        raise _UnfitError(f"a patch is damaged: {e}") from e
