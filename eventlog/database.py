@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import apsw
 
@@ -44,6 +44,8 @@ class Database:
         self._idle_readers: list[apsw.Connection] = []
         self._readers_in_use = 0
         self._closed_because: str | None = None
+        # What else needs new locks in a child: another thread may hold the old ones at the moment of fork().
+        self.in_child: list[Callable[[], None]] = []
         self._new_locks()
         _databases.add(self)
 
@@ -246,6 +248,8 @@ class Database:
     def _after_fork_in_child(self) -> None:
         self._readers_in_use = 0
         self._new_locks()
+        for renew in self.in_child:
+            renew()
         if self.path == "":
             # The temporary file behind it is the parent's: never used here, and not closed either.
             _inherited.append(self._writer)

@@ -13,6 +13,7 @@
     |   `-- CorruptRecordError     one record is damaged; others are still readable
     |-- EncodingError              a value cannot be serialised; nothing was appended
     |   `-- RecordTooLargeError    it can, but not in one record; nothing was appended
+    |-- DecodingError              the serializer at hand cannot read what is stored (also a ValueError)
     |-- BaseErasedError            a delta's base went away meanwhile (the saver encodes again)
     |-- ProjectionError            a projection failed; nothing was appended
     `-- ConfigError                what was passed in cannot be what was meant (also a ValueError)
@@ -32,6 +33,7 @@ __all__ = [
     "BaseErasedError",
     "ConfigError",
     "CorruptRecordError",
+    "DecodingError",
     "EncodingError",
     "EventLogError",
     "LogBusyError",
@@ -136,6 +138,14 @@ class RecordTooLargeError(EncodingError):
         )
         self.size = size
         self.limit = limit
+
+
+class DecodingError(EventLogError, ValueError):
+    """What is stored, with type tag `tag`, is not damaged, but the serializer at hand cannot read it."""
+
+    def __init__(self, message: str, *, tag: str) -> None:
+        super().__init__(message)
+        self.tag = tag
 
 
 class BaseErasedError(EventLogError):

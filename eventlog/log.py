@@ -84,6 +84,7 @@ class EventLog(AsyncLogTwins):
         database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         try:
             self._open(database)
+            database.in_child.append(self.appended.renew)
             self._database = database
             self._generation = self._attach()
         except BaseException:
@@ -203,7 +204,7 @@ class EventLog(AsyncLogTwins):
             thread_id: only events that are about this thread, be it among others.
             kinds: only events of these kinds.
 
-        Holds no transaction between pages: writers go on, and events appended meanwhile are yielded, too. Erased
+        Holds no transaction between pages: writers go on; it ends where the log does when it gets there. Erased
         events are not there.
 
         Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from enum import Enum
 from functools import lru_cache
@@ -40,6 +41,8 @@ APPLICATION_ID = 0x4C474556  # "LGEV"
 FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+
+_making = threading.Lock()
 
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
@@ -165,7 +168,8 @@ def prepare_folder(path: str) -> None:
     """
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with contextlib.suppress(FileExistsError):
+        # Closing the descriptor drops whatever locks this process has on the file: no other thread may have opened it.
+        with _making, contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as e:
         raise LogOpenError(

@@ -24,8 +24,12 @@ class Appended:
     """Tells threads of this process that something was appended, so that they need not poll."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
         self.seen = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew in a child process."""
+        self._changed = threading.Condition()
 
     def notify(self) -> None:
         """Wake whoever waits."""

@@ -214,6 +214,9 @@ class _Chain:
             yield from self._check_copied(connection, event, data)
         elif isinstance(data, Compaction):
             declared = {p for first, last in data.erased for p in range(max(first, 1), min(last, event.position) + 1)}
+            # What is declared erased has its stub before this event, and no other compaction declares it.
+            if position := min(declared - self._stubs, default=None):
+                yield Finding("erased", event.position, f"it says that it erased event {position}, which is not so")
             self._stubs -= declared
 
     def _check_values(self, connection: apsw.Connection, position: int, put: Put) -> Iterator[Finding]:

@@ -75,8 +75,7 @@ class BuiltIn:
             case Thread():
                 assert event.thread is not None
                 self.threads.touch(connection, event.thread, event.recorded_at)
-                metadata = pack(event.data.metadata) if event.data.metadata else None
-                self.threads.describe(connection, event.thread, event.data.name, metadata)
+                self.threads.describe(connection, event.thread, event.data.name, pack(event.data.metadata))
             case Carry(projection="threads"):
                 self._carry(connection, event.data)
 
@@ -167,7 +166,7 @@ class BuiltIn:
             connection, event.thread, event.recorded_at, checkpoints=checkpoints, writes=writes, size=size
         )
         if data.metadata is not None:
-            self.threads.set_metadata(connection, event.thread, pack(data.metadata) if data.metadata else None)
+            self.threads.set_metadata(connection, event.thread, pack(data.metadata))
 
     def _copy_checkpoints(
         self, connection: apsw.Connection, event: RecordedEvent, data: Copy, copied: CopiedStream, stream: int

@@ -108,6 +108,11 @@ class ProjectionTables:
         self._checked: set[str] = set()
         self._checked_reads: set[str] = set()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether the log that it belongs to is open."""
+        return not self._log.closed
+
     def execute(self, sql: str, bindings: Bindings = ()) -> apsw.Cursor:
         """Run one statement in the transaction at hand; only within `reset` and `apply`.
 

@@ -15,7 +15,7 @@ from ..eventlog.verify import Finding
 from .builtin import BuiltIn
 from .check import compare_with_rebuild
 from .projection import check_apart
-from .rebuild import create_tables, rebuild, record_versions
+from .rebuild import RebuildTakenOverError, create_tables, rebuild, record_versions, wait_for_another
 from .registered import RegisteredProjection
 
 __all__ = ["Projector"]
@@ -61,15 +61,23 @@ class Projector:
         return generation
 
     def _ensure_builtin(self, log: EventLog) -> int:
-        with log.database.writing() as connection:
-            versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
-            up_to_date = self._is_up_to_date(log, versions)
-            if not versions and log.reader.head(connection).position == 0:
-                create_tables(connection, self.views)
-                record_versions(connection, self.views)
-                up_to_date = True
-            generation: int = the_row(connection, _GENERATION)[0]
-        return generation if up_to_date else rebuild(log)
+        while True:
+            with log.database.writing() as connection:
+                versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
+                up_to_date = self._is_up_to_date(log, versions)
+                if not versions and log.reader.head(connection).position == 0:
+                    create_tables(connection, self.views)
+                    record_versions(connection, self.views)
+                    up_to_date = True
+                generation: int = the_row(connection, _GENERATION)[0]
+            if up_to_date:
+                return generation
+            if wait_for_another(log):
+                continue
+            try:
+                return rebuild(log)
+            except RebuildTakenOverError:
+                continue  # another process opened the file at the same time: wait for it
 
     def _check_read_only(self, log: EventLog) -> int:
         with log.database.reading() as connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import apsw
 
@@ -12,19 +13,26 @@ from ..eventlog.sql import one_row, the_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
 
-__all__ = ["TABLES", "create_tables", "rebuild", "record_versions"]
+__all__ = ["TABLES", "RebuildTakenOverError", "create_tables", "rebuild", "record_versions", "wait_for_another"]
 
 _BATCH = 500
+_LOOK_AGAIN_S = 0.02
 _SHADOW = "_rebuild"
 _OLD = "_old"
 _SET_VERSION = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES (?, ?, NULL)"
 # One row marks a rebuild under way: whoever starts another one takes the shadow tables over.
 _MARK = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES ('rebuild under way', ?, 0)"
 _MARKED = "SELECT schema_version FROM projection WHERE name = 'rebuild under way'"
+_MARK_PROGRESS = "UPDATE projection SET progress = ? WHERE name = 'rebuild under way'"
+_UNDER_WAY = "SELECT schema_version, progress FROM projection WHERE name = 'rebuild under way'"
 _UNMARK = "DELETE FROM projection WHERE name = 'rebuild under way'"
 _NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
 
 TABLES = ("latest", "history", "pending_writes", "threads")
+
+
+class RebuildTakenOverError(LogBusyError):
+    """Another rebuild was begun after this one, and goes on in its place."""
 
 
 def create_tables(connection: apsw.Connection, builtin: BuiltIn, *, schema: str = "") -> None:
@@ -45,7 +53,7 @@ def rebuild(log: EventLog) -> int:
     Appends go on meanwhile, on the old tables. A kill leaves the old tables in place, and the next rebuild clears up.
 
     Raises:
-        LogBusyError: another rebuild took over.
+        RebuildTakenOverError: another rebuild was begun.
         CorruptRecordError: an event cannot be read; the old tables stay.
     """
     shadow = BuiltIn(log.reader, StreamKeys(), suffix=_SHADOW)
@@ -59,7 +67,9 @@ def rebuild(log: EventLog) -> int:
     while True:
         with log.database.writing() as connection:
             if one_row(connection, _MARKED) != (token,):
-                raise LogBusyError(f"another rebuild of {log.path} took over from this one", path=log.path, waited_ms=0)
+                raise RebuildTakenOverError(
+                    f"another rebuild of {log.path} took over from this one", path=log.path, waited_ms=0
+                )
             rows = log.reader.page(connection, position, _BATCH)
             for row in rows:
                 shadow.apply(connection, log.reader.to_event(row))
@@ -67,9 +77,29 @@ def rebuild(log: EventLog) -> int:
                 generation = _swap(connection, shadow)
                 break
             position = rows[-1][0]
+            connection.execute(_MARK_PROGRESS, (position,))
     with log.database.writing() as connection:
         _drop(connection, _OLD)
     return generation
+
+
+def wait_for_another(log: EventLog) -> bool:
+    """Wait while another process rebuilds; tell whether one did, and has ended.
+
+    One that stands still for the busy timeout is not waited for.
+    """
+    timeout_s = log.database.busy_timeout_ms / 1000
+    seen, since = None, time.monotonic()
+    while True:
+        with log.database.reading() as connection:
+            found = one_row(connection, _UNDER_WAY)
+        if found is None:
+            return seen is not None
+        if found != seen:
+            seen, since = found, time.monotonic()
+        elif time.monotonic() - since > timeout_s:
+            return False
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import apsw
 
-from ..eventlog.errors import CorruptRecordError, ProjectionError
+from ..eventlog.errors import ConfigError, CorruptRecordError, ProjectionError
 from ..eventlog.event import RecordedEvent
 from ..eventlog.log import EventLog
 from ..eventlog.sql import all_rows, one_row, the_row
@@ -39,6 +39,11 @@ class RegisteredProjection:
     def attach(self, log: EventLog) -> None:
         """Bring it up to date when the log is opened: rebuilt if its schema version is new, in bounded batches."""
         if self._tables is None:
+            other = getattr(self.projection, "db", None)
+            if isinstance(other, ProjectionTables) and other.in_use:
+                raise ConfigError(
+                    f"projection {self.name} belongs to another open log: give each log a projection object of its own"
+                )
             self._tables = ProjectionTables(self.name, log)
             self.projection.db = self._tables
         if log.database.read_only:

@@ -76,11 +76,11 @@ LEFT JOIN stream AS s ON s.thread = a.thread AND s.checkpoint_ns = ''
 LEFT JOIN latest AS l ON l.stream = s.stream
 LEFT JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id"""
     _ONE = f"{_FROM} WHERE a.thread = ?"
-    # A thread is listed while it has something, or has been given a name or metadata.
+    # A thread is listed while it has something, or was registered: then it has metadata, if only {}.
     _PAGE = f"""
 {_FROM} WHERE a.thread IN (
   SELECT thread FROM threads
-  WHERE (checkpoints > 0 OR writes > 0 OR name IS NOT NULL OR metadata IS NOT NULL)
+  WHERE (checkpoints > 0 OR writes > 0 OR metadata IS NOT NULL)
     AND (?1 IS NULL OR (last_activity, thread) < (?1, ?2))
   ORDER BY last_activity DESC, thread DESC LIMIT ?3)
 ORDER BY a.last_activity DESC, a.thread DESC"""

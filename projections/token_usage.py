@@ -39,9 +39,10 @@ class TokenUsage(Projection):
     """Counts tokens per thread and run.
 
     A message counts once, however often it is written again: by its id within the thread (messages without an id
-    count each time). The run is
-    the one in the metadata of the checkpoint that the writes belong to, which is often put after them: hence the sums
-    by checkpoint, and the run looked up when they are read.
+    count each time). The run is the one in the metadata of the checkpoint that the writes belong to, which is often
+    put after them: hence the sums by checkpoint, and the run looked up when they are read.
+
+    With durability="exit" LangGraph stores no writes but those of interrupted steps: nothing else is counted then.
 
     Args:
         loads: turns (tag, data) into an object, for what is not plain msgpack: `saver.serde.loads_typed` for instance.

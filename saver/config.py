@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 
 from ..eventlog.errors import ConfigError
 
-__all__ = ["Address", "config_of", "text"]
+__all__ = ["Address", "config_of", "text", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,10 @@ def text(value: Any, what: str) -> str:
     """Give an id as text: ids compare as str().
 
     Raises:
-        ConfigError: it holds a lone surrogate, which no database column takes.
+        ConfigError: it is None, or holds a lone surrogate, which no database column takes.
     """
+    if value is None:
+        raise ConfigError(f"{what} is None")
     as_text = str(value)
     if not as_text.isascii():
         try:
@@ -74,3 +76,14 @@ def text(value: Any, what: str) -> str:
         except UnicodeEncodeError:
             raise ConfigError(f"{what} holds a lone surrogate, which cannot be stored: {as_text!a}") from None
     return as_text
+
+
+def texts(values: Iterable[Any], what: str) -> list[str]:
+    """Give several ids as text, each once.
+
+    Raises:
+        ConfigError: it is one str, whose letters would be taken for ids, or one of them is no id.
+    """
+    if isinstance(values, str | bytes):
+        raise ConfigError(f"{what} is a sequence of ids, not one of them: [{values!r}]")
+    return list(dict.fromkeys(text(value, what) for value in values))

@@ -37,6 +37,7 @@ class Core:
             follower=self.projector,
             clock=clock,
         )
+        self.log.database.in_child.append(self.reuse.renew)
 
     @property
     def views(self) -> BuiltIn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -68,7 +69,7 @@ def encode_put(
     put = Put(
         checkpoint_id=text(given["id"], "the checkpoint's id"),
         parent_id=address.checkpoint_id,
-        metadata=dump_metadata(serde, get_checkpoint_metadata(config, metadata)),
+        metadata=dump_metadata(serde, _with_plain_run_id(get_checkpoint_metadata(config, metadata))),
         channels=channels,
         channel_versions=dump_plain(serde, given.get("channel_versions", {}), "channel_versions"),
         versions_seen=dump_plain(serde, given.get("versions_seen", {}), "versions_seen"),
@@ -114,6 +115,12 @@ def encode_writes(
     )
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), recorded)
     return NewEvent(data, address.thread_id, address.namespace)
+
+
+def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:
+    """Give a run id that is a UUID object, as LangChain's configs have it, as text: runs are found by it."""
+    run_id: Any = metadata.get("run_id")
+    return {**metadata, "run_id": str(run_id)} if isinstance(run_id, UUID) else metadata
 
 
 def _is_plain(value: Any) -> bool:

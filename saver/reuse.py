@@ -43,6 +43,10 @@ class Reuse:
     """
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in a child process for instance."""
         self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, str, str], Known] = OrderedDict()
         self._values = 0
@@ -65,12 +69,6 @@ class Reuse:
             while self._values > _MAX_VALUES and len(self._known) > 1:
                 _, dropped = self._known.popitem(last=False)
                 self._values -= len(dropped.values)
-
-    def forget(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._known.clear()
-            self._values = 0
 
 
 class SerialisedValue:

@@ -25,7 +25,7 @@ from ..eventlog.log import EventLog
 from ..eventlog.value import Whole
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
-from .config import Address, text
+from .config import Address, text, texts
 from .copying import Copier
 from .core import Core
 from .decoding import Gatherer, build
@@ -263,7 +263,9 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
 
         What surviving checkpoints need to rebuild their delta channels stays, out of sight.
         """
-        self.log.transact(self._remover().delete_for_runs([text(run_id, "run_id") for run_id in run_ids]))
+        # LangGraph takes NULs out of metadata, where run ids are looked for.
+        ids = [run_id.replace("\0", "") for run_id in texts(run_ids, "run_ids")]
+        self.log.transact(self._remover().delete_for_runs(ids))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Remove checkpoints of the threads.
@@ -279,8 +281,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         strategy = {"delete_all": "delete"}.get(strategy, strategy)
         if strategy not in ("keep_latest", "delete"):
             raise ConfigError(f'strategy is "keep_latest" or "delete", not {strategy!r}')
-        ids = dict.fromkeys(text(thread_id, "thread_id") for thread_id in thread_ids)
-        self.log.transact(self._remover().prune(ids, strategy))
+        self.log.transact(self._remover().prune(texts(thread_ids, "thread_ids"), strategy))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy every checkpoint, namespace, write and parent link to a new thread, storing nothing twice.

@@ -9,7 +9,7 @@ from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import EncodingError
+from ..eventlog.errors import DecodingError, EncodingError
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 
@@ -35,8 +35,19 @@ def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
 
 
 def load(serde: SerializerProtocol, value: Whole) -> Any:
-    """Give the object that a whole value stands for, anew at each call."""
-    return serde.loads_typed((value.tag, value.data))
+    """Give the object that a whole value stands for, anew at each call.
+
+    Raises:
+        DecodingError: the serializer cannot: another one made it, with another key for instance.
+    """
+    try:
+        return serde.loads_typed((value.tag, value.data))
+    except Exception as e:
+        raise DecodingError(
+            f"a value of type tag {value.tag!r} cannot be read by {type(serde).__name__} ({type(e).__name__}): "
+            "open the log with the serde that it was written with",
+            tag=value.tag,
+        ) from e
 
 
 def dump_plain(serde: SerializerProtocol, value: Any, field: str) -> Whole:

@@ -32,6 +32,13 @@ class SaverFactory:
         self._damaged.add(str(path))
 
     def finish(self) -> None:
+        try:
+            self._verify()
+        finally:
+            for saver in self._savers:
+                saver.close()
+
+    def _verify(self) -> None:
         checked: set[str] = set()
         for saver in self._savers:
             path = saver.path
@@ -43,7 +50,6 @@ class SaverFactory:
                 elif not private and Path(path).exists():
                     with EventLogSaver(path) as again:
                         assert list(again.log.verify()) == []
-            saver.close()
 
 
 @pytest.fixture
