@@ -1,0 +1,86 @@
+# Everything runs in .venv, which is made, and brought up to date, as needed. `make help` lists what there is.
+
+# The interpreter: $(PYTHON), or the newest of these if it is not one that will do. "Works" means: at least 3.11,
+# and able to make an environment (a shim of a version that is not there does not work, nor does Debian's python3
+# without python3-venv).
+PYTHON ?= python3
+NEEDED := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+CHOSEN = $(firstword $(foreach python,$(PYTHON) python3.14 python3.13 python3.12 python3.11,\
+	$(shell $(python) -c "$(NEEDED)" >/dev/null 2>&1 && echo $(python))))
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Strict, or mypy and editors do not see through the package-dir mapping. Each module is a link then, so that
+# a new one takes another installation: the stamps depend on the list of modules.
+EDITABLE := --config-settings editable_mode=strict --editable
+PACKAGES := eventlog projections saver tools
+CODE := $(PACKAGES) tests
+SOURCES := $(VENV)/sources.txt
+
+# For test-all-pythons: what is run with each version, and where versions are looked for.
+CORE_TESTS := tests/conformance tests/eventlog tests/saver
+PYTHONS := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
+PYTEST_ARGS ?=
+
+.PHONY: help demo test test-all-pythons lint ruff mypy imports clean FORCE
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/demo.stamp ## run agents, kill their process, resume them from the log, show what is in it
+	@$(BIN)/python -m langgraph_eventlog.tools.demo $(DEMO_ARGS)
+
+test: $(VENV)/dev.stamp ## run all tests; PYTEST_ARGS="tests/saver -x" for some
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: ruff mypy imports ## check style, types and the direction of imports
+
+ruff: $(VENV)/dev.stamp ## check style
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+mypy: $(VENV)/dev.stamp ## check types
+	$(BIN)/mypy $(PACKAGES:%=-p langgraph_eventlog.%)
+
+imports: $(VENV)/dev.stamp ## check that imports point one way
+	$(BIN)/lint-imports
+
+# A version is tested once, however it is found; one that is not there is passed over.
+test-all-pythons: $(VENV)/dev.stamp ## run the core tests with every other Python that is installed
+	@set -eu; done=" $$($(BIN)/python -c "$(VERSION)") "; \
+	for python in $(PYTHONS); do \
+		$$python -c "$(NEEDED)" >/dev/null 2>&1 || continue; \
+		version=$$($$python -c "$(VERSION)"); \
+		case "$$done" in *" $$version "*) continue;; esac; done="$$done$$version "; \
+		echo "Python $$version:"; \
+		$$python -m venv --clear $(VENV)/$$version; \
+		$(VENV)/$$version/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"; \
+		$(VENV)/$$version/bin/python -m pytest -q -p no:cacheprovider $(wildcard $(CORE_TESTS)); \
+	done
+VERSION := import sys; print('%d.%d' % sys.version_info[:2])
+
+clean: ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@test -n "$(CHOSEN)" || { echo "This takes Python 3.11 or newer, with venv (on Debian: apt install python3-venv)." >&2; exit 1; }
+	@echo "Making $(VENV) with $(CHOSEN) ..."
+	@$(CHOSEN) -m venv $(VENV)
+
+# Rewritten only when a file has come or gone.
+$(SOURCES): FORCE | $(BIN)/python
+	@find $(PACKAGES) -name __pycache__ -prune -o -type f -print | LC_ALL=C sort >$@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+FORCE:
+
+$(VENV)/demo.stamp: pyproject.toml $(SOURCES)
+	@echo "Installing ..."
+	@$(PIP) $(EDITABLE) ".[tools]"
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(SOURCES)
+	@echo "Installing, with what tests and checks need ..."
+	@$(PIP) $(EDITABLE) ".[tools,test,lint]"
+	@touch $@ $(VENV)/demo.stamp
