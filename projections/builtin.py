@@ -177,7 +177,9 @@ class BuiltIn:
             put = None if found is None else found[1].put if isinstance(found[1], Restate) else found[1]
             if found is None or not isinstance(put, Put):
                 continue  # erased since: a later event removes what was copied
-            metadata = _for_thread(put.metadata, data.source_thread_id, event.thread_id)
+            # The record's own thread, which is not the copy's source if that is a copy itself.
+            own = None if found[0] is None else self._keys.address(connection, found[0])
+            metadata = _for_thread(put.metadata, data.source_thread_id if own is None else own[0], event.thread_id)
             row = CheckpointRow(
                 stream, checkpoint_id, position, event.position, put.parent_id, hidden, found[2], metadata
             )
