@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeGuard
 
+from .delta import weight_of_difference, weight_of_value
 from .errors import CorruptRecordError
 from .event import EventData, Put, PutWrites, Restate
 from .record import MAX_BODY_BYTES, RecordFormatError, decompress
 from .value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored, Value, Whole
 
-__all__ = ["MAX_PATCH_DEPTH", "Resolver", "complete"]
+__all__ = ["MAX_PATCH_DEPTH", "Chain", "Resolver", "complete"]
 
 # Persisted: do not change. Writers stay below; readers refuse what is beyond.
 MAX_PATCH_DEPTH = 32
@@ -26,6 +28,20 @@ Field = Callable[[Put], Stored | None]
 
 class _UnfitError(ValueError):
     """What a value refers to does not fit it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What stands between a value and the last one stored in full: `keyframe` and `since` are weights in bytes."""
+
+    keyframe: int
+    since: int = 0
+    patches: int = 0
+
+    def after(self, difference: Splice | Edit | Patch) -> Chain:
+        """Give the chain with one more difference."""
+        since = self.since + weight_of_difference(difference)
+        return Chain(self.keyframe, since, self.patches + isinstance(difference, Patch))
 
 
 class Resolver:
@@ -43,7 +59,7 @@ class Resolver:
         self._load = load
         self._path = path
         self._keep = keep
-        self._values: OrderedDict[tuple[int, str], Value] = OrderedDict()
+        self._values: OrderedDict[tuple[int, str], tuple[Value, Chain]] = OrderedDict()
 
     def channel(self, position: int, name: str, stored: Stored) -> Value:
         """Give a channel's value in the put at `position`."""
@@ -61,39 +77,58 @@ class Resolver:
         """Give all channels' values."""
         return {name: self.channel(position, name, stored) for name, stored in put.channels.items()}
 
+    def chain(self, position: int, name: str, stored: Stored) -> Chain:
+        """Tell how a channel's value in the put at `position` is stored."""
+        return self._chain(position, f"channel {name}", stored, lambda put: put.channels.get(name))
+
+    def chain_of_versions(self, position: int, put: Put) -> tuple[Chain, Chain]:
+        """Tell how channel_versions and versions_seen of a put are stored."""
+        return (
+            self._chain(position, "channel_versions", put.channel_versions, lambda base: base.channel_versions),
+            self._chain(position, "versions_seen", put.versions_seen, lambda base: base.versions_seen),
+        )
+
+    def _chain(self, position: int, name: str, stored: Stored, field: Field) -> Chain:
+        if isinstance(stored, Whole):
+            return Chain(weight_of_value(stored))
+        return self._checked(position, name, stored, field)[1]
+
     def _resolve(self, position: int, name: str, stored: Stored, field: Field) -> Value:
         if isinstance(stored, Whole):
             return stored
+        return self._checked(position, name, stored, field)[0]
+
+    def _checked(self, position: int, name: str, stored: Stored, field: Field) -> tuple[Value, Chain]:
         try:
             return self._follow(position, name, stored, field)
         except _UnfitError as e:
             raise CorruptRecordError(f"the value of {name}: {e}", path=self._path, position=position) from e
 
-    def _follow(self, position: int, name: str, stored: Stored, field: Field) -> Value:
+    def _follow(self, position: int, name: str, stored: Stored, field: Field) -> tuple[Value, Chain]:
         # Down to a value that needs no other, or is known already; then up again, difference by difference.
-        chain: list[tuple[int, Splice | Edit | Patch]] = []
-        value: Value | None = None
-        while value is None:
-            value = self._values.get((position, name))
-            if value is not None:
-                break
+        differences: list[tuple[int, Splice | Edit | Patch]] = []
+        while (found := self._values.get((position, name))) is None:
             if isinstance(stored, Splice | Edit | Patch):
-                chain.append((position, stored))
+                differences.append((position, stored))
             elif not isinstance(stored, Carried):
-                value = self._remember(position, name, self._complete(position, stored))
+                value = self._complete(position, stored)
+                found = self._remember(position, name, value, Chain(weight_of_value(value)))
                 break
             position, stored = self._base(position, stored.base, field)
-        if sum(isinstance(difference, Patch) for _, difference in chain) > MAX_PATCH_DEPTH:
-            raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
-        for at, difference in reversed(chain):
-            value = self._remember(at, name, self._apply(at, difference, value))
-        return value
+        value, chain = found
+        for at, difference in reversed(differences):
+            chain = chain.after(difference)
+            if chain.patches > MAX_PATCH_DEPTH:
+                raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
+            value = self._apply(at, difference, value)
+            self._remember(at, name, value, chain)
+        return value, chain
 
-    def _remember(self, position: int, name: str, value: Value) -> Value:
-        self._values[position, name] = value
+    def _remember(self, position: int, name: str, value: Value, chain: Chain) -> tuple[Value, Chain]:
+        self._values[position, name] = value, chain
         if self._keep is not None and len(self._values) > self._keep:
             self._values.popitem(last=False)
-        return value
+        return value, chain
 
     def _base(self, position: int, base: int, field: Field) -> tuple[int, Stored]:
         data = self._load(base) if base < position else None

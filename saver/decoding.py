@@ -15,12 +15,14 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ..eventlog.errors import CorruptRecordError
 from ..eventlog.event import EventData, Put, PutWrites, Restate
 from ..eventlog.log import EventLog
-from ..eventlog.resolve import Resolver, complete
-from ..eventlog.value import Carried, Value
+from ..eventlog.resolve import Chain, Resolver, complete
+from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import EffectiveWrite, WritesRow, effective
 from .config import config_of
+from .differences import Known, KnownValue, known_from_log
+from .parts import parts_of_value
 from .serialising import load, load_metadata, load_value
 
 __all__ = ["Gathered", "Gatherer", "build", "build_write"]
@@ -93,13 +95,23 @@ class Gatherer:
         """Give one channel's value."""
         return self._resolver.channel(row.position, name, put.channels[name])
 
-    def stored_values(self, row: CheckpointRow) -> dict[str, tuple[Value, int]]:
-        """Give each channel's value, and the event that stores it."""
-        put = self.put_of(row)
-        values = self._resolver.all_channels(row.position, put)
-        return {
-            name: (values[name], v.base if isinstance(v, Carried) else row.position) for name, v in put.channels.items()
+    def known(self, row: CheckpointRow, serde: SerializerProtocol) -> Known:
+        """Give what is known of a checkpoint's values, for its child's to be differences to."""
+        put, at = self.put_of(row), row.position
+
+        def known(stored: Stored, value: Value, chain: Chain) -> KnownValue:
+            return known_from_log(parts_of_value(value), chain, stored.base if isinstance(stored, Carried) else at)
+
+        channels = {
+            name: known(stored, self._resolver.channel(at, name, stored), self._resolver.chain(at, name, stored))
+            for name, stored in put.channels.items()
         }
+        versions, seen = self._resolver.chain_of_versions(at, put)
+        fields = {
+            "channel_versions": known(put.channel_versions, self._resolver.channel_versions(at, put), versions),
+            "versions_seen": known(put.versions_seen, self._resolver.versions_seen(at, put), seen),
+        }
+        return Known(serde, channels, fields)
 
     def _event(self, position: int, needed_by: int) -> tuple[int | None, EventData]:
         found = self._read(position)

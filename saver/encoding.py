@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,16 +17,18 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import ConfigError, EncodingError
 from ..eventlog.event import NewEvent, Put, PutWrites, Write
-from ..eventlog.value import Carried, Stored
+from ..eventlog.value import Stored
 from .config import Address, text
-from .reuse import Fingerprint, Known, serialise
-from .serialising import dump, dump_metadata, dump_plain
+from .differences import Known, KnownValue, express
+from .parts import parts_of_plain, take_apart
+from .serialising import dump, dump_metadata
 
-__all__ = ["encode_put", "encode_writes", "stored_at"]
+__all__ = ["encode_put", "encode_writes"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
 _FRAME = frozenset({"v", "ts", "updated_channels"})
+_MIN_FIELD_BYTES = 64
 _PLAIN_TYPES = (str, int, float, type(None))
 
 
@@ -37,11 +39,11 @@ def encode_put(
     metadata: CheckpointMetadata,
     *,
     known: Known | None,
-) -> tuple[NewEvent, dict[str, Fingerprint]]:
-    """Give the event of a put, and each channel's fingerprint.
+) -> tuple[NewEvent, Known]:
+    """Give the event of a put, and what is known of its values once it is appended.
 
     Everything in `channel_values` is stored, whatever the versions say: by reference where `known`, the parent's
-    values, has the same serialised bytes, and whole otherwise.
+    values, has the same serialised bytes; as a difference to the parent's where that is smaller; else in full.
 
     Raises:
         EncodingError: a value cannot be serialised.
@@ -51,19 +53,21 @@ def encode_put(
     given = cast("dict[str, Any]", checkpoint)
     if not given.get("id"):
         raise ConfigError("the checkpoint has no id")
-    fingerprints: dict[str, Fingerprint] = {}
     channels: dict[str, Stored] = {}
+    now: dict[str, KnownValue] = {}
+    before = {} if known is None else known.channels
     # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
     for channel, value in dict(given.get("channel_values") or {}).items():
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        serialised = serialise(serde, value, channel)
-        fingerprints[channel] = serialised.fingerprint
-        stored = None if known is None else known.values.get(channel)
-        if stored is not None and stored[0] == serialised.fingerprint:
-            channels[channel] = Carried(stored[1])
-        else:
-            channels[channel] = serialised.whole()
+        channels[channel], now[channel] = express(take_apart(serde, value, channel), before.get(channel))
+    fields: dict[str, Stored] = {}
+    fields_now: dict[str, KnownValue] = {}
+    for field in ("channel_versions", "versions_seen"):
+        parts = parts_of_plain(serde, given.get(field, {}), field)
+        # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
+        worth_it = known is not None and parts.size >= _MIN_FIELD_BYTES
+        fields[field], fields_now[field] = express(parts, known.fields.get(field) if known and worth_it else None)
     frame = {name: given[name] for name in _FRAME if name in given and _is_plain(given[name])}
     rest = {name: value for name, value in given.items() if name not in _OWN_PLACE and name not in frame}
     put = Put(
@@ -71,23 +75,12 @@ def encode_put(
         parent_id=address.checkpoint_id,
         metadata=dump_metadata(serde, _with_plain_run_id(get_checkpoint_metadata(config, metadata))),
         channels=channels,
-        channel_versions=dump_plain(serde, given.get("channel_versions", {}), "channel_versions"),
-        versions_seen=dump_plain(serde, given.get("versions_seen", {}), "versions_seen"),
+        channel_versions=fields["channel_versions"],
+        versions_seen=fields["versions_seen"],
         frame=frame,
         rest=dump(serde, rest, "checkpoint") if rest else None,
     )
-    return NewEvent(put, address.thread_id, address.namespace), fingerprints
-
-
-def stored_at(
-    event: NewEvent, position: int, fingerprints: Mapping[str, Fingerprint]
-) -> dict[str, tuple[Fingerprint, int]]:
-    """Give, for a put that was appended at a position, each channel's fingerprint and the event that stores it."""
-    channels = cast(Put, event.data).channels
-    return {
-        channel: (fingerprint, value.base if isinstance(value := channels[channel], Carried) else position)
-        for channel, fingerprint in fingerprints.items()
-    }
+    return NewEvent(put, address.thread_id, address.namespace), Known(serde, now, fields_now)
 
 
 def encode_writes(

@@ -22,7 +22,6 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import BaseErasedError, ConfigError
 from ..eventlog.log import EventLog
-from ..eventlog.value import Whole
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
 from .config import Address, text, texts
@@ -30,11 +29,11 @@ from .copying import Copier
 from .core import Core
 from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
-from .encoding import encode_put, encode_writes, stored_at
+from .differences import Known
+from .encoding import encode_put, encode_writes
 from .filters import compile_filter
 from .listing import Listing
 from .removing import Remover
-from .reuse import Known, fingerprint_of
 from .threads import ThreadMethods
 
 __all__ = ["EventLogSaver"]
@@ -120,8 +119,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         """Append a checkpoint, and give the config that names it.
 
         Everything in `channel_values` is kept, whatever `new_versions` says; a value whose serialised bytes are the
-        parent's is stored by reference. The parent is the config's checkpoint_id. An id that is there already is
-        replaced in what is read, not in the log.
+        parent's is stored by reference, one that is like it as a difference. The parent is the config's checkpoint_id.
+        An id that is there already is replaced in what is read, not in the log.
 
         Raises:
             EncodingError: a value cannot be serialised; it says which.
@@ -129,7 +128,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         address = Address.of(config)
         known = self._known(address)
         while True:
-            event, fingerprints = encode_put(self.serde, config, checkpoint, metadata, known=known)
+            event, now_known = encode_put(self.serde, config, checkpoint, metadata, known=known)
             try:
                 recorded = self.log.append(event)
                 break
@@ -137,7 +136,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
                 known = None  # compaction was quicker: store everything whole
         checkpoint_id: str = event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
         key = (address.thread_id, address.namespace, checkpoint_id)
-        self._core.reuse.remember(key, Known(self.serde, stored_at(event, recorded.position, fingerprints)))
+        self._core.reuse.remember(key, now_known.stored_at(recorded.position))
         return address.config(checkpoint_id)
 
     def _known(self, address: Address) -> Known | None:
@@ -151,10 +150,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             return known
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
-            stored = {} if row is None else self._gatherer(connection).stored_values(row)
-        whole = {name: (value, at) for name, (value, at) in stored.items() if isinstance(value, Whole)}
-        known = Known(serde, {name: (fingerprint_of(value), at) for name, (value, at) in whole.items()})
-        if row is not None:
+            known = None if row is None else self._gatherer(connection).known(row, serde)
+        if known is not None:
             self._core.reuse.remember(key, known)
         return known
 

@@ -1,0 +1,105 @@
+"""How a value differs from an earlier one: pure functions over sequences and bytes; nothing here reads or writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import zstandard
+
+from .value import Edit, Element, Patch, Splice, Value, Whole
+
+__all__ = [
+    "COST_OF_DIFFERENCE",
+    "common_ends",
+    "dict_edit",
+    "patch_frame",
+    "weight",
+    "weight_of_difference",
+    "weight_of_value",
+]
+
+# What a difference costs beside its bytes, about: its share of a row, and reading one more.
+COST_OF_DIFFERENCE = 250
+_COST_OF_ELEMENT = 12
+_LEVEL = 3
+_MAX_WINDOW_LOG = 27
+
+
+def weight(elements: Iterable[Element]) -> int:
+    """Give about how many bytes elements take in a record."""
+    return sum((len(e.data) if isinstance(e, Whole) else 0) + _COST_OF_ELEMENT for e in elements)
+
+
+def weight_of_value(value: Value) -> int:
+    """Give about how many bytes a value takes in a record, in full."""
+    if isinstance(value, Whole):
+        return weight((value,))
+    return weight(value.values() if isinstance(value, dict) else value)
+
+
+def weight_of_difference(difference: Splice | Edit | Patch) -> int:
+    """Give what a difference weighs against the value that it is to."""
+    match difference:
+        case Splice():
+            return COST_OF_DIFFERENCE + weight(difference.inserted)
+        case Edit():
+            changed = weight(element for _, element in difference.changed)
+            return COST_OF_DIFFERENCE + changed + 3 * len(difference.order or ())
+        case Patch():
+            return COST_OF_DIFFERENCE + len(difference.frame)
+
+
+def common_ends(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
+    """Give how many elements two sequences begin with alike, and how many of what is left they end with alike."""
+    shorter = min(len(old), len(new))
+    prefix = 0
+    while prefix < shorter and old[prefix] == new[prefix]:
+        prefix += 1
+    suffix = 0
+    while suffix < shorter - prefix and old[-1 - suffix] == new[-1 - suffix]:
+        suffix += 1
+    return prefix, suffix
+
+
+def dict_edit(
+    old_keys: Sequence[str], old: Sequence[Any], new_keys: Sequence[str], new: Sequence[Any]
+) -> tuple[list[int], list[str], tuple[int, ...] | None]:
+    """Give what makes the new dict of the old one.
+
+    Args:
+        old_keys: the old dict's keys, in their order.
+        old: what identifies their values.
+        new_keys: the new dict's keys, in their order.
+        new: what identifies their values.
+
+    Returns:
+        The places in `new` that are set, the keys that are removed, and the permutation that is needed afterwards.
+    """
+    before = dict(zip(old_keys, old, strict=True))
+    after = set(new_keys)
+    changed = [i for i, key in enumerate(new_keys) if key not in before or before[key] != new[i]]
+    removed = [key for key in old_keys if key not in after]
+    kept = [key for key in old_keys if key in after]
+    edited = kept + [new_keys[i] for i in changed if new_keys[i] not in before]
+    if edited == list(new_keys):
+        return changed, removed, None
+    places = {key: i for i, key in enumerate(edited)}
+    return changed, removed, tuple(places[key] for key in new_keys)
+
+
+def patch_frame(old: bytes, new: bytes) -> bytes:
+    """Give the zstd frame from which, with `old` as raw-content dictionary, `new` comes back."""
+    dictionary = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    # Below level 3, and in a window that does not hold both, zstd does not find what they share.
+    window = min(max((len(old) + len(new)).bit_length(), zstandard.WINDOWLOG_MIN), _MAX_WINDOW_LOG)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        _LEVEL,
+        window_log=window,
+        source_size=len(new),
+        dict_size=len(old),
+        write_content_size=1,
+        write_checksum=1,
+        write_dict_id=0,
+    )
+    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(new)

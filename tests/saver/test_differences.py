@@ -1,0 +1,337 @@
+"""Values stored as differences: whatever was put is what is read, and small changes cost little."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph_eventlog.eventlog import Put
+from langgraph_eventlog.eventlog import delta as log_delta
+from langgraph_eventlog.eventlog.resolve import complete
+from langgraph_eventlog.eventlog.value import Carried, DictOf, Edit, ListOf, Patch, Splice, Whole
+from langgraph_eventlog.saver import EventLogSaver, differences, parts
+
+SERDE = JsonPlusSerializer()
+TEXT = "The quick brown fox jumps over the lazy dog. "
+
+
+@pytest.fixture
+def small_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take everything apart, and make every difference, however small."""
+    monkeypatch.setattr(parts, "_MIN_BYTES_APART", 0)
+    monkeypatch.setattr(parts, "_SMALL_TEXT", 0)
+    monkeypatch.setattr(parts, "_SMALL_TYPES", ())
+    monkeypatch.setattr(differences, "COST_OF_DIFFERENCE", -1_000)
+    monkeypatch.setattr(log_delta, "COST_OF_DIFFERENCE", 1)
+    monkeypatch.setattr(differences, "_MIN_PATCHED", 1)
+
+
+class Chain:
+    """Puts one state after another on a thread."""
+
+    def __init__(self, saver: EventLogSaver) -> None:
+        self.saver = saver
+        self.config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+        self.ids = itertools.count(1)
+
+    def put(self, values: dict[str, Any], versions: dict[str, Any] | None = None, seen: Any = None) -> Any:
+        checkpoint: Any = {
+            "v": 4,
+            "id": f"{next(self.ids):06}",
+            "ts": "2026-01-01T00:00:00+00:00",
+            "channel_values": values,
+            "channel_versions": versions or {},
+            "versions_seen": seen or {},
+        }
+        self.config = self.saver.put(self.config, checkpoint, {"step": 1}, {})
+        return self.config
+
+    def stored(self, channel: str) -> list[Any]:
+        events = (event.data for event in self.saver.log.read())
+        return [data.channels[channel] for data in events if isinstance(data, Put) and channel in data.channels]
+
+
+def as_stored(value: Any) -> Any:
+    """What the serializer makes of a value: what a saver that stores it whole gives back."""
+    return SERDE.loads_typed(SERDE.dumps_typed(value))
+
+
+def told(value: Any) -> str:
+    """Exactly what a value is: 1 is not True, 0.0 not -0.0, the order of dicts counts."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{told(k)}: {told(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}[" + ", ".join(told(v) for v in value) + "]"
+    if hasattr(value, "model_dump"):
+        return f"{type(value).__name__}({told(value.model_dump())})"
+    return f"{type(value).__name__}:{value!r}"
+
+
+def messages(n: int) -> list[Any]:
+    return [(AIMessage if i % 2 else HumanMessage)(content=f"{i} {TEXT * 5}", id=str(i)) for i in range(n)]
+
+
+# What is stored.
+
+
+def test_a_chat_turn_costs_the_new_messages(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    for n in range(6, 20, 2):
+        chain.put({"messages": messages(n)})
+    first, *others = chain.stored("messages")
+    assert isinstance(first, ListOf)
+    assert all(isinstance(stored, Splice) for stored in others[:2])
+    assert [len(stored.inserted) for stored in others if isinstance(stored, Splice)] == [
+        2 for stored in others if isinstance(stored, Splice)
+    ]
+    assert all(stored.suffix == 0 for stored in others if isinstance(stored, Splice))
+
+
+def test_differences_since_a_keyframe_never_outweigh_it(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    for n in range(1, 120):
+        chain.put({"messages": messages(n)})
+    keyframe = since = keyframes = 0
+    for stored in chain.stored("messages"):
+        if isinstance(stored, Splice):
+            since += 250 + log_delta.weight(stored.inserted)
+        else:
+            keyframe, since, keyframes = log_delta.weight_of_value(complete(stored)), 0, keyframes + 1
+        assert since <= keyframe
+    assert 3 <= keyframes <= 12, "amortised: one for each time the list has about doubled"
+
+
+def test_a_message_edited_deleted_or_inserted_costs_itself(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    state = messages(12)
+    chain.put({"messages": list(state)})
+    state[5] = AIMessage(content="edited", id="5")
+    chain.put({"messages": list(state)})
+    del state[3]
+    chain.put({"messages": list(state)})
+    state.insert(0, HumanMessage(content="inserted", id="x"))
+    chain.put({"messages": list(state)})
+    _, edited, deleted, inserted = chain.stored("messages")
+    assert (edited.prefix, len(edited.inserted), edited.suffix) == (5, 1, 6)
+    assert (deleted.prefix, len(deleted.inserted), deleted.suffix) == (3, 0, 8)
+    assert (inserted.prefix, len(inserted.inserted), inserted.suffix) == (0, 1, 11)
+
+
+def test_a_dict_costs_the_keys_that_change_and_a_text_what_changes_in_it(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    documents = {f"doc{i}": f"{i} {TEXT * 30}" for i in range(10)}
+    text = "".join(f"{i} {TEXT}" for i in range(500))
+    chain.put({"documents": documents, "text": text})
+    chain.put({"documents": {**documents, "doc3": "short", "new": "one"}, "text": text.replace("250 The", "251 A")})
+    first, second = chain.stored("documents")
+    assert isinstance(first, DictOf)
+    assert isinstance(second, Edit)
+    assert [key for key, _ in second.changed] == ["doc3", "new"]
+    whole, patch = chain.stored("text")
+    assert isinstance(whole, Whole)
+    assert isinstance(patch, Patch)
+    assert len(patch.frame) < 500
+
+
+def test_versions_of_many_channels_cost_those_that_change(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    versions = {f"channel-{i}": f"{i:032}.0123456789" for i in range(40)}
+    seen = {f"node-{i}": {f"channel-{i}": f"{i:032}.0123456789"} for i in range(40)}
+    chain.put({}, versions, seen)
+    versions = {**versions, "channel-7": "x"}
+    seen = {**seen, "node-7": {"channel-7": "x"}}
+    chain.put({}, versions, seen)
+    event = list(file_saver.log.read())[-1]
+    assert isinstance(event.data, Put)
+    assert isinstance(event.data.channel_versions, Edit)
+    assert isinstance(event.data.versions_seen, Edit)
+    assert event.size < 400
+    found = file_saver.get_tuple(chain.config)
+    assert found is not None
+    assert (found.checkpoint["channel_versions"], found.checkpoint["versions_seen"]) == (versions, seen)
+
+
+def test_what_is_carried_leads_to_what_stores_it_even_if_that_is_a_difference(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    for n in (10, 12, 12, 12, 14):
+        chain.put({"messages": messages(n)})
+    assert [type(stored) for stored in chain.stored("messages")] == [ListOf, Splice, Carried, Carried, Splice]
+    assert [stored.base for stored in chain.stored("messages")[1:]] == [1, 2, 2, 2]
+
+
+def test_small_values_and_lists_of_numbers_stay_whole(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    subclass = type("Subclass", (list,), {})([TEXT] * 20)
+    chain.put({"numbers": list(range(10_000)), "few": ["a"], "tags": ["tag"] * 1_000, "subclass": subclass})
+    for channel in ("numbers", "few", "tags", "subclass"):
+        assert isinstance(chain.stored(channel)[0], Whole), channel
+
+
+def test_only_what_is_known_to_take_lists_apart_does(make_saver: Any) -> None:
+    class Other(JsonPlusSerializer):
+        pass
+
+    saver = make_saver(serde=Other())
+    chain = Chain(saver)
+    chain.put({"messages": messages(8)})
+    assert isinstance(chain.stored("messages")[0], Whole)
+
+
+# What is read.
+
+scalars = st.sampled_from([0, 1, True, False, None, 0.0, -0.0, "", b"", "a", "é\0", 1.0, -1])
+leaves = scalars | st.builds(lambda i: HumanMessage(content=f"m{i}", id=str(i)), st.integers(0, 3))
+dicts = partial(st.dictionaries, st.sampled_from("abcdef"), max_size=6)
+states = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | dicts(inner))
+tops = st.lists(states, max_size=6) | dicts(states) | st.text(max_size=30)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[tuple[Any, int]]:
+    """Values one after another, each made from one before it, and which checkpoint each is a child of."""
+    values = [draw(tops)]
+    history = [(values[0], 0)]
+    for n in range(1, draw(st.integers(2, 9))):
+        parent = draw(st.integers(max(0, n - 3), n - 1))
+        value = copy.deepcopy(values[parent])
+        if isinstance(value, list):
+            how = draw(st.sampled_from(["grow", "shrink", "reverse", "repeat", "set", "new", "same"]))
+            value = _changed_list(draw, how, value)
+        elif isinstance(value, dict):
+            value = _changed_dict(draw, value)
+        else:
+            value = draw(tops) if draw(st.booleans()) else value + draw(st.text(max_size=5))
+        values.append(value)
+        history.append((value, parent))
+    return history
+
+
+def _changed_list(draw: st.DrawFn, how: str, value: list[Any]) -> Any:
+    at = draw(st.integers(0, len(value)))
+    match how:
+        case "grow":
+            value[at:at] = draw(st.lists(states, max_size=3))
+        case "shrink":
+            del value[at : at + 2]
+        case "reverse":
+            value.reverse()
+        case "repeat":
+            value = value + value
+        case "set" if value:
+            value[at % len(value)] = draw(states)
+        case "new":
+            return draw(tops)
+    return value
+
+
+def _changed_dict(draw: st.DrawFn, value: dict[str, Any]) -> Any:
+    for key in draw(st.lists(st.sampled_from("abcdef"), max_size=3)):
+        if draw(st.booleans()):
+            value[key] = draw(states)
+        else:
+            value.pop(key, None)
+    items = list(value.items())
+    return dict(draw(st.permutations(items))) if draw(st.booleans()) else value
+
+
+@pytest.mark.usefixtures("small_counts")
+@given(history=histories(), reopen=st.sets(st.integers(0, 8)), encrypted=st.booleans(), two=st.booleans())
+@settings(max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_was_put_is_what_is_read(
+    tmp_path_factory: pytest.TempPathFactory, history: list[Any], reopen: set[int], encrypted: bool, two: bool
+) -> None:
+    """On forks, by two savers in turn, from memory and from the log, with and without encryption."""
+    path = tmp_path_factory.mktemp("log") / "agent.db"
+    options: Any = {"synchronous": "NORMAL"}
+    if encrypted:
+        options["serde"] = EncryptedSerializer.from_pycryptodome_aes(SERDE, key=b"k" * 16)
+    savers = [EventLogSaver(path, **options) for _ in range(1 + two)]
+    try:
+        configs: list[Any] = []
+        expected: list[str] = []
+        for n, (value, parent) in enumerate(history):
+            expected.append(told(as_stored(value)))
+            if n in reopen:
+                savers[0].close()
+                savers[0] = EventLogSaver(path, **options)
+            chain = Chain(savers[n % len(savers)])
+            chain.ids = itertools.count(n + 1)
+            if configs:
+                chain.config = configs[parent]
+            configs.append(chain.put({"x": value}, {"x": n, **{str(i): i for i in range(n)}}, {"n": {"x": n}}))
+            _mutate(value)
+        for saver in savers:
+            listed = {t.config["configurable"]["checkpoint_id"]: t for t in saver.list(None)}
+            for n, config in enumerate(configs):
+                found = saver.get_tuple(config)
+                assert found is not None
+                for one in (found, listed[config["configurable"]["checkpoint_id"]]):
+                    assert told(one.checkpoint["channel_values"]["x"]) == expected[n]
+                    assert one.checkpoint["channel_versions"] == {"x": n, **{str(i): i for i in range(n)}}
+        assert list(savers[0].log.verify()) == []
+    finally:
+        for saver in savers:
+            saver.close()
+
+
+def _mutate(value: Any) -> None:
+    """Change in place what was put: it must not change what is read."""
+    if isinstance(value, list):
+        value.append("changed afterwards")
+    elif isinstance(value, dict):
+        value["changed"] = "afterwards"
+
+
+def test_every_tuple_is_independent_of_every_other(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    for n in (10, 12, 12, 14):
+        chain.put({"messages": messages(n), "d": {str(i): [TEXT * 20] for i in range(5)}})
+    before = [told(t.checkpoint["channel_values"]) for t in file_saver.list(None)]
+    for found in file_saver.list(None):
+        values = found.checkpoint["channel_values"]
+        values["messages"][0].content = "changed"
+        values["messages"][1].additional_kwargs["changed"] = True
+        values["d"]["0"].append("changed")
+    assert [told(t.checkpoint["channel_values"]) for t in file_saver.list(None)] == before
+    listed = list(file_saver.list(None))
+    listed[0].checkpoint["channel_values"]["messages"][0].content = "changed"
+    assert [told(t.checkpoint["channel_values"]) for t in listed[1:]] == before[1:]
+
+
+def test_a_base_that_was_erased_meanwhile_is_not_referred_to(file_saver: EventLogSaver, monkeypatch: Any) -> None:
+    """The append finds that the base is gone, and the put is encoded again, in full."""
+    chain = Chain(file_saver)
+    chain.put({"messages": messages(10)})
+    from langgraph_eventlog.eventlog import appender
+
+    real, gone = appender.one_row, iter([None])
+
+    def one_row(connection: Any, sql: str, bindings: Any = ()) -> Any:
+        return next(gone, real(connection, sql, bindings)) if sql == appender._BASE else real(connection, sql, bindings)
+
+    monkeypatch.setattr(appender, "one_row", one_row)
+    chain.put({"messages": messages(12)})
+    assert [type(stored) for stored in chain.stored("messages")] == [ListOf, ListOf]
+    found = file_saver.get_tuple(chain.config)
+    assert found is not None
+    assert len(found.checkpoint["channel_values"]["messages"]) == 12
+
+
+def test_the_file_of_a_long_chat_grows_with_its_messages_not_with_their_square(tmp_path: Path) -> None:
+    sizes = []
+    for n in (60, 120):
+        with EventLogSaver(tmp_path / f"{n}.db", synchronous="NORMAL") as saver:
+            chain = Chain(saver)
+            for i in range(1, n + 1):
+                chain.put({"messages": messages(i)})
+            sizes.append(sum(event.size for event in saver.log.read()))
+    assert sizes[1] < 2.6 * sizes[0]
