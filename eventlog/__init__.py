@@ -46,10 +46,10 @@ from .event import (
     Thread,
     Write,
 )
+from .finding import Finding
 from .log import EventLog
 from .subscription import Subscription
 from .value import Carried, Stored, Whole
-from .verify import Finding
 
 __all__ = [
     "BaseErasedError",

@@ -5,6 +5,8 @@ In worker threads, so that the event loop never blocks.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import islice
@@ -12,9 +14,10 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
+import sniffio
 from anyio.lowlevel import RunVar
 
-__all__ = ["iterate", "run"]
+__all__ = ["iterate", "run", "waker"]
 
 T = TypeVar("T")
 
@@ -25,20 +28,30 @@ _limiter: RunVar[anyio.CapacityLimiter] = RunVar("langgraph_eventlog_limiter")
 
 
 async def run(function: Callable[..., T], *args: Any) -> T:
-    """Call `function(*args)` in a worker thread. Cancelling waits for it to end: an append is never half there."""
+    """Call `function(*args)` in a worker thread. Cancelling waits for it to end: an append is in, or it is not."""
     try:
         limiter = _limiter.get()
     except LookupError:
         limiter = anyio.CapacityLimiter(_MAX_THREADS)
         _limiter.set(limiter)
-    return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
+    if sniffio.current_async_library() != "asyncio":
+        return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
+    # What anyio shields from its own cancel scopes, asyncio's task.cancel(), wait_for() and timeout() still reach.
+    call = asyncio.ensure_future(anyio.to_thread.run_sync(function, *args, limiter=limiter))
+    try:
+        return await asyncio.shield(call)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):
+            while not call.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([call])
+        if not call.cancelled():
+            call.exception()  # the caller is told that it was cancelled, not what became of the call
+        raise
 
 
 def iterate(iterator: Iterator[T]) -> AsyncIterator[T]:
-    """Iterate in worker threads: first one item at a time, then ever more.
-
-    Since each hop costs about as much as an item.
-    """
+    """Iterate in worker threads: first one item at a time, then ever more, since a hop costs about as much as one."""
     return _Iteration(iterator)
 
 
@@ -77,3 +90,25 @@ def _take(iterator: Iterator[T], size: int) -> tuple[list[T], Exception | None]:
     except Exception as e:
         return chunk, e
     return chunk, None
+
+
+def waker() -> tuple[anyio.Event, Callable[[], None]]:
+    """Give an event of the running event loop, and a function that sets it from any thread."""
+    event = anyio.Event()
+    if sniffio.current_async_library() == "asyncio":
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits
+                loop.call_soon_threadsafe(event.set)
+
+        return event, wake
+    import trio
+
+    token = trio.lowlevel.current_trio_token()
+
+    def wake_trio() -> None:
+        with contextlib.suppress(trio.RunFinishedError):
+            token.run_sync_soon(event.set)
+
+    return event, wake_trio

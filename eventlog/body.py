@@ -25,6 +25,7 @@ from .event import (
     Restate,
     Thread,
     Write,
+    put_of,
 )
 from .plain import PlainDataError, pack, unpack
 from .value import Stored, ValueFormatError, Whole, bases_of_value, decode_value, encode_value
@@ -57,14 +58,13 @@ def kind_of(data: EventData) -> Kind:
 
 def stored_values(data: EventData) -> Iterator[Stored]:
     """Give every value in an event's data."""
-    if isinstance(data, Restate):
-        data = data.put
-    if isinstance(data, Put):
-        yield from data.channels.values()
-        yield data.channel_versions
-        yield data.versions_seen
-        if data.rest is not None:
-            yield data.rest
+    put = put_of(data)
+    if put is not None:
+        yield from put.channels.values()
+        yield put.channel_versions
+        yield put.versions_seen
+        if put.rest is not None:
+            yield put.rest
     elif isinstance(data, PutWrites):
         for write in data.writes:
             yield write.value

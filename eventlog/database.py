@@ -258,27 +258,37 @@ class Database:
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-_forking: list[Database] = []
 _inherited: list[object] = []
 
 
-def _before_fork() -> None:
-    _forking.extend(_databases)
-    for database in _forking:
-        database._before_fork()
+class _Forking:
+    """One fork() at a time: what the hook before it locked, the hooks after it release."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._locked: list[Database] = []
+
+    def before(self) -> None:
+        self._lock.acquire()
+        self._locked = list(_databases)
+        for database in self._locked:
+            database._before_fork()
+
+    def after_in_parent(self) -> None:
+        locked, self._locked = self._locked, []
+        for database in locked:
+            database._after_fork_in_parent()
+        self._lock.release()
+
+    def after_in_child(self) -> None:
+        locked, self._locked = self._locked, []
+        self._lock = threading.Lock()
+        for database in locked:
+            database._after_fork_in_child()
 
 
-def _after_fork_in_parent() -> None:
-    for database in _forking:
-        database._after_fork_in_parent()
-    _forking.clear()
-
-
-def _after_fork_in_child() -> None:
-    for database in _forking:
-        database._after_fork_in_child()
-    _forking.clear()
-
-
+_forking = _Forking()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+        before=_forking.before, after_in_parent=_forking.after_in_parent, after_in_child=_forking.after_in_child
+    )

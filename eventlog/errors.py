@@ -111,9 +111,10 @@ class LogDamagedError(EventLogError):
 class CorruptRecordError(LogDamagedError):
     """A record, or what a projection says about it, is not what was appended: `position` says which, in `path`."""
 
-    def __init__(self, reason: str, *, path: str, position: int) -> None:
+    def __init__(self, reason: str, *, path: str, position: int, code: str = "record") -> None:
         super().__init__(f"event {position} of {path} is damaged: {reason}. verify() lists all damage")
         self.reason = reason
+        self.code = code
         self.path = path
         self.position = position
 
@@ -177,6 +178,16 @@ class ThreadExistsError(ConfigError):
             f"thread {thread_id!r} has checkpoints already: choose another id, or delete_thread() it first"
         )
         self.thread_id = thread_id
+
+
+def check_limit(limit: object) -> None:
+    """Check an argument that says how many to give at most; None: all.
+
+    Raises:
+        ConfigError: it is no such number.
+    """
+    if limit is not None and (not isinstance(limit, int) or limit < 0):
+        raise ConfigError(f"limit is a whole number, 0 or more, not {limit!r}")
 
 
 @contextmanager

@@ -32,6 +32,7 @@ __all__ = [
     "Restate",
     "Thread",
     "Write",
+    "put_of",
 ]
 
 
@@ -188,6 +189,13 @@ class Restate:
 EventData = (
     Put | PutWrites | DeleteThread | DeleteForRuns | Prune | Copy | Thread | Import | Carry | Compaction | Restate
 )
+
+
+def put_of(data: EventData | None) -> Put | None:
+    """Give the checkpoint that an event holds, put or restated; None if it holds none."""
+    if isinstance(data, Restate):
+        return data.put
+    return data if isinstance(data, Put) else None
 
 
 @dataclass(frozen=True, slots=True)

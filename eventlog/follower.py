@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import apsw
 
 from .event import RecordedEvent
-from .verify import Finding
+from .finding import Finding
 
 if TYPE_CHECKING:
     from .log import EventLog

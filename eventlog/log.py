@@ -11,15 +11,19 @@ from types import TracebackType
 import apsw
 
 from . import appender
+from .connection import is_private
 from .database import Database
 from .errors import (
     ConfigError,
+    CorruptRecordError,
     LogDamagedError,
     LogOpenError,
     LogReadOnlyError,
     NotAnEventLogError,
+    check_limit,
 )
-from .event import Head, Kind, NewEvent, Put, RecordedEvent, Restate
+from .event import Head, Kind, NewEvent, RecordedEvent, put_of
+from .finding import Finding
 from .follower import Follower
 from .log_aio import AsyncLogTwins
 from .opening import Found, absolute, check_schema, create, look, prepare_folder, use_wal
@@ -28,7 +32,7 @@ from .sql import one_row, the_row
 from .streams import StreamKeys
 from .subscription import Appended, Subscription
 from .value import Value
-from .verify import Finding, verify_log
+from .verify import verify_log
 
 __all__ = ["EventLog"]
 
@@ -73,9 +77,11 @@ class EventLog(AsyncLogTwins):
         self._database: Database | None = None
         if synchronous not in ("FULL", "NORMAL"):
             raise ConfigError(f'synchronous is "FULL" or "NORMAL", not {synchronous!r}')
-        if busy_timeout_ms < 0:
-            raise ConfigError(f"busy_timeout_ms is 0 or more, not {busy_timeout_ms}")
+        if not isinstance(busy_timeout_ms, int) or busy_timeout_ms < 0:
+            raise ConfigError(f"busy_timeout_ms is a whole number, 0 or more, not {busy_timeout_ms!r}")
         self.path = absolute(path)
+        if read_only and is_private(self.path):
+            raise ConfigError(f"{self.path!r} is a private log, new and empty: there is nothing in it to read")
         self.appended = Appended()
         self.keys = StreamKeys()
         self.reader = EventReader(self.path or "the temporary log")
@@ -210,8 +216,7 @@ class EventLog(AsyncLogTwins):
         Raises:
             CorruptRecordError: a record is damaged; reading on after its position is possible.
         """
-        if limit is not None and limit < 0:
-            raise ConfigError(f"limit is 0 or more, not {limit}")
+        check_limit(limit)
         self.database  # noqa: B018  raises now, not at the first event, if the log is closed
         return self._read(after, limit, thread_id, None if kinds is None else frozenset(kinds))
 
@@ -256,8 +261,8 @@ class EventLog(AsyncLogTwins):
 
     def values_in(self, connection: apsw.Connection, event: RecordedEvent) -> dict[str, Value]:
         """Do what `values` does, in a transaction of the caller's."""
-        put = event.data.put if isinstance(event.data, Restate) else event.data
-        if not isinstance(put, Put):
+        put = put_of(event.data)
+        if put is None:
             return {}
         return self.reader.resolver(connection).all_channels(event.position, put)
 
@@ -278,20 +283,29 @@ class EventLog(AsyncLogTwins):
 
         wanted = None if kinds is None else frozenset(kinds)
 
-        def fetch(position: int) -> tuple[list[RecordedEvent], int]:
+        def fetch(position: int) -> tuple[list[RecordedEvent | CorruptRecordError], int]:
             rows = self._page(position, _PAGE, thread_id)
-            events = [event for row in rows if _matches(event := self.reader.to_event(row), thread_id, wanted)]
-            return events, rows[-1][0] if rows else position
+            found: list[RecordedEvent | CorruptRecordError] = []
+            for row in rows:
+                try:
+                    event = self.reader.to_event(row)
+                except CorruptRecordError as e:
+                    found.append(e)
+                    continue
+                if _matches(event, thread_id, wanted):
+                    found.append(event)
+            return found, rows[-1][0] if rows else position
 
         return Subscription(self, after, fetch, poll_interval_ms)
 
     def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]:
         """Yield everything that is not as it should be: nothing, if all is well.
 
-        Finds every flipped byte of a record, every event that is missing, swapped, added or changed, and every
-        projection that is not what a rebuild gives. It cannot find that the newest events were cut off, or that
-        someone recomputed the whole chain, unless it is given an `anchor`: what head() gave before, kept where that
-        someone cannot reach it. Runs beside writers; memory is bounded; reads the whole file.
+        Finds every flipped byte of a record, every event that is missing, swapped, added or changed, and every row of
+        the built-in projections that is not what a rebuild gives; what users' own projections hold is not looked into.
+        It cannot find that the newest events were cut off, or that someone recomputed the whole chain, unless it is
+        given an `anchor`: what head() gave before, kept where that someone cannot reach it. Runs beside writers; reads
+        the whole file.
         """
         try:
             yield from verify_log(self.database, self.reader, anchor=anchor)

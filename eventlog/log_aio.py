@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from .aio import iterate, run
 from .event import Head, Kind, RecordedEvent
-from .verify import Finding
+from .finding import Finding
 
 __all__ = ["AsyncLogTwins"]
 

@@ -63,7 +63,8 @@ def absolute(path: str | os.PathLike[str]) -> str:
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError(f"path is not Unicode, which SQLite needs: {text!r}") from None
-    return os.path.abspath(os.path.expanduser(text))
+    # SQLite puts the WAL beside the file that a link leads to; two names of one file are one log.
+    return os.path.realpath(os.path.expanduser(text))
 
 
 class Found(Enum):
@@ -240,20 +241,21 @@ def check_schema(connection: apsw.Connection, *, path: str) -> None:
     Raises:
         LogDamagedError: one is missing or different: without its triggers, a log is not append-only.
     """
-    found = {name: folded(sql) for name, sql in connection.execute("SELECT name, sql FROM sqlite_schema") if sql}
-    for name, sql in expected_schema().items():
-        if found.get(name) != sql:
+    rows = all_rows(connection, "SELECT type, name, tbl_name, sql FROM sqlite_schema")
+    found = {name: (kind, table, folded(sql or "")) for kind, name, table, sql in rows}
+    for name, entry in expected_schema().items():
+        if found.get(name) != entry:
             what = "is missing" if name not in found else "is not what it should be"
             raise LogDamagedError(f"{path} is damaged, or was tampered with: {name} {what} in its schema")
 
 
 @lru_cache(maxsize=1)
-def expected_schema() -> dict[str, str]:
-    """Give the log's own tables, index and triggers: name to SQL, white space folded."""
+def expected_schema() -> dict[str, tuple[str, str, str]]:
+    """Give the log's own tables, index and triggers: name to (type, table, SQL with its white space folded)."""
     with contextlib.closing(apsw.Connection(":memory:")) as connection:
         connection.execute(_SCHEMA)
-        rows = all_rows(connection, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    return {name: folded(sql) for name, sql in rows}
+        rows = all_rows(connection, "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    return {name: (kind, table, folded(sql)) for kind, name, table, sql in rows}
 
 
 def folded(sql: str) -> str:

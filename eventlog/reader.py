@@ -89,7 +89,9 @@ class EventReader:
             CorruptRecordError: it is not what was appended.
         """
         if digest_of(record) != digest:
-            raise CorruptRecordError("its record does not match its digest", path=self._path, position=position)
+            raise CorruptRecordError(
+                "its record does not match its digest", path=self._path, position=position, code="digest"
+            )
         try:
             bases, body = record_codec.decode(record)
             if bases and bases[-1] >= position:
@@ -107,7 +109,7 @@ class EventReader:
         position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns = row
         data = self.decode(position, kind, record, digest)
         if stream is not None and thread_id is None:
-            raise CorruptRecordError("its stream is not in the file", path=self._path, position=position)
+            raise CorruptRecordError("its stream is not in the file", path=self._path, position=position, code="stream")
         return RecordedEvent(
             position=position,
             recorded_at=recorded_at,

@@ -13,7 +13,7 @@ from typing import TypeGuard
 
 from .delta import weight_of_difference, weight_of_value
 from .errors import CorruptRecordError
-from .event import EventData, Put, PutWrites, Restate
+from .event import EventData, Put, PutWrites, put_of
 from .record import MAX_BODY_BYTES, RecordFormatError, decompress
 from .value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored, Value, Whole
 
@@ -131,9 +131,8 @@ class Resolver:
         return value, chain
 
     def _base(self, position: int, base: int, field: Field) -> tuple[int, Stored]:
-        data = self._load(base) if base < position else None
-        put = data.put if isinstance(data, Restate) else data
-        stored = field(put) if isinstance(put, Put) else None
+        put = put_of(self._load(base)) if base < position else None
+        stored = None if put is None else field(put)
         if stored is None or isinstance(stored, Carried):
             raise _UnfitError(f"event {base} does not store it, as it should")
         return base, stored

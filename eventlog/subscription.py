@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
 
-from .aio import run
-from .errors import LogClosedError
+from .aio import run, waker
+from .errors import CorruptRecordError, LogClosedError
 from .event import RecordedEvent
 
 if TYPE_CHECKING:
     from .log import EventLog
 
 __all__ = ["Appended", "Subscription"]
+
+# Gives what is after a position, and how far was looked.
+Fetch = Callable[[int], tuple[list["RecordedEvent | CorruptRecordError"], int]]
 
 
 class Appended:
@@ -30,12 +34,27 @@ class Appended:
     def renew(self) -> None:
         """Begin anew in a child process."""
         self._changed = threading.Condition()
+        self._wakers: set[Callable[[], None]] = set()
 
     def notify(self) -> None:
         """Wake whoever waits."""
         with self._changed:
             self.seen += 1
             self._changed.notify_all()
+            wakers = list(self._wakers)
+        for wake in wakers:
+            wake()
+
+    @contextlib.contextmanager
+    def waking(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Have a function called, in whichever thread, each time that something happens in the block."""
+        with self._changed:
+            self._wakers.add(wake)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._wakers.discard(wake)
 
     def wait(self, seen: int, timeout_s: float) -> None:
         """Wait until something has happened since `seen` was read, or for so long."""
@@ -48,16 +67,14 @@ class Subscription:
 
     Use it with `for` or `async for`, on one task or thread. It ends when it, or the log, is closed. Events of this
     process arrive as soon as they are committed, those of others within the poll interval. No read transaction is
-    held while it waits.
+    held while it waits. A damaged event is a CorruptRecordError in its turn; asking for the next one goes on after it.
     """
 
-    def __init__(
-        self, log: EventLog, after: int, fetch: Callable[[int], tuple[list[RecordedEvent], int]], poll_interval_ms: int
-    ) -> None:
+    def __init__(self, log: EventLog, after: int, fetch: Fetch, poll_interval_ms: int) -> None:
         self._log = log
         self._fetch = fetch
         self._poll_interval_s = poll_interval_ms / 1000
-        self._ready: deque[RecordedEvent] = deque()
+        self._ready: deque[RecordedEvent | CorruptRecordError] = deque()
         self._closed = False
         self._scanned = after
         self.position = after
@@ -68,10 +85,11 @@ class Subscription:
     def __next__(self) -> RecordedEvent:
         while True:
             seen = self._log.appended.seen
-            if (event := self._next_ready()) is not None:
-                return event
+            self._fill()
             if self._ended():
                 raise StopIteration
+            if self._ready:
+                return self._next_ready()
             self._log.appended.wait(seen, self._poll_interval_s)
 
     def __aiter__(self) -> Subscription:
@@ -79,34 +97,38 @@ class Subscription:
 
     async def __anext__(self) -> RecordedEvent:
         while True:
-            if self._ready:
-                event = self._next_ready()
-            else:
-                event = await run(self._next_ready)
-            if event is not None:
-                return event
-            if self._ended():
-                raise StopAsyncIteration
-            await anyio.sleep(self._poll_interval_s)
+            happened, wake = waker()
+            with self._log.appended.waking(wake):
+                if not self._ready:
+                    # Only fills: what is taken is taken here, so that a cancelled wait takes nothing away.
+                    await run(self._fill)
+                if self._ended():
+                    raise StopAsyncIteration
+                if self._ready:
+                    return self._next_ready()
+                with anyio.move_on_after(self._poll_interval_s):
+                    await happened.wait()
 
     def _ended(self) -> bool:
-        return self._closed or self._log.closed
+        return self._closed or (self._log.closed and not self._ready)
 
-    def _next_ready(self) -> RecordedEvent | None:
-        while not self._ready and not self._ended():
+    def _fill(self) -> None:
+        while not self._ready and not self._closed and not self._log.closed:
             before = self._scanned
             try:
-                events, self._scanned = self._fetch(before)
+                found, self._scanned = self._fetch(before)
             except LogClosedError:
-                return None
-            self._ready.extend(events)
+                return
+            self._ready.extend(found)
             if self._scanned == before:
-                break
-        if self._closed or not self._ready:
-            return None
-        event = self._ready.popleft()
-        self.position = event.position
-        return event
+                return
+
+    def _next_ready(self) -> RecordedEvent:
+        found = self._ready.popleft()
+        self.position = found.position
+        if isinstance(found, CorruptRecordError):
+            raise found
+        return found
 
     def close(self) -> None:
         """End the iteration, from any thread."""

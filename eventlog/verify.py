@@ -1,72 +1,42 @@
-"""Checking a log against FORMAT.md section 9. Findings are yielded, never raised; memory stays bounded."""
+"""Checking a log against FORMAT.md section 9: findings are yielded, never raised.
+
+Memory grows with the number of erased events, and with nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import apsw
 
-from .body import stored_values
+from .chain import ChainCheck
 from .database import Database
-from .errors import CorruptRecordError
-from .event import Compaction, Copy, EventData, Head, Kind, Put, RecordedEvent, Restate
-from .integrity import genesis_link, inner_of, leaf_of, link_of
+from .event import Head
+from .finding import Finding
+from .integrity import genesis_link
 from .opening import APPLICATION_ID, FORMAT_VERSION, expected_schema, folded
-from .reader import EventReader, Row
-from .resolve import Resolver
-from .sql import all_rows, one_row, the_row
-from .value import Whole
+from .reader import EventReader
+from .sql import all_rows, one_row
 
-__all__ = ["Finding", "verify_log"]
+__all__ = ["verify_log"]
 
-_BATCH = 256
-_KEPT_VALUES = 256
 _META = "SELECT id, head, link, log_id, created_at FROM meta"
-_ROWS = """
-SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
-FROM event AS e NOT INDEXED LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread
-WHERE e.position > ? ORDER BY e.position LIMIT ?"""
-_STUBS = "SELECT position, kind, inner FROM erased NOT INDEXED WHERE position > ? AND position <= ? ORDER BY position"
-_BEYOND = "SELECT (SELECT max(position) FROM event), (SELECT max(position) FROM erased)"
-_BEFORE = "SELECT (SELECT min(position) FROM event), (SELECT min(position) FROM erased)"
 _UNUSED_STREAMS = """
 SELECT s.stream FROM stream AS s NOT INDEXED
 WHERE NOT EXISTS (SELECT 1 FROM event AS e WHERE e.stream = s.stream) LIMIT 1000"""
 _UNUSED_THREADS = """
 SELECT t.thread FROM thread AS t NOT INDEXED
 WHERE NOT EXISTS (SELECT 1 FROM stream AS s WHERE s.thread = t.thread) LIMIT 1000"""
-_STREAM_KEY = (
-    "SELECT stream FROM stream AS s JOIN thread AS t USING (thread) WHERE t.thread_id = ? AND s.checkpoint_ns = ?"
-)
-_KIND = "SELECT kind FROM event WHERE position = ?1 UNION ALL SELECT kind FROM erased WHERE position = ?1"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that is not as it should be.
-
-    Attributes:
-        code: what it is, a word that stays the same: "digest", "link", "gap", "head", "anchor", "record", "base",
-            "erased", "stream", "schema", "meta", "sqlite", "projection".
-        position: the event it is about, if it is about one.
-        message: for people.
-    """
-
-    code: str
-    position: int | None
-    message: str
-
-    def __str__(self) -> str:
-        where = "" if self.position is None else f"event {self.position}: "
-        return f"[{self.code}] {where}{self.message}"
+_STREAM_KEY = """
+SELECT stream FROM stream AS s JOIN thread AS t USING (thread) WHERE t.thread_id = ? AND s.checkpoint_ns = ?"""
+_SCHEMA = """
+SELECT type, CAST(name AS BLOB), CAST(tbl_name AS BLOB), rootpage, CAST(sql AS BLOB) FROM sqlite_schema"""
+_PROJECTIONS = "SELECT CAST(name AS BLOB) FROM projection"
 
 
 def verify_log(database: Database, reader: EventReader, *, anchor: Head | None) -> Iterator[Finding]:
-    """Check the file's structure, every event up to the present head, and the chain.
-
-    Then, given an anchor, that the chain has it.
+    """Check the file's structure, the events up to the present head, and the chain; given an anchor, that it has that.
 
     Reads in batches, with no transaction held between them, so that it can run beside writers.
     """
@@ -77,7 +47,12 @@ def verify_log(database: Database, reader: EventReader, *, anchor: Head | None) 
         yield Finding("meta", None, f"the table meta has {len(metas)} rows, not one")
         return
     _, head, head_link, log_id, created_at = metas[0]
-    chain = _Chain(database, reader, head=head, link=genesis_link(log_id=log_id, created_at=created_at), anchor=anchor)
+    if [type(value) for value in metas[0][1:]] != [int, bytes, bytes, int]:
+        yield Finding("meta", None, "the table meta holds what it cannot hold")
+        return
+    chain = ChainCheck(
+        database, reader, head=head, link=genesis_link(log_id=log_id, created_at=created_at), anchor=anchor
+    )
     yield from chain.check()
     if chain.link != head_link:
         yield Finding("head", head, "the chain does not end in the link that the table meta holds")
@@ -98,17 +73,31 @@ def _check_file(connection: apsw.Connection) -> Iterator[Finding]:
         found = connection.pragma(name)
         if found != value:
             yield Finding("schema", None, f"{name} is {found!r}, not {value!r}")
-    rows = all_rows(connection, "SELECT type, name, tbl_name, CAST(sql AS BLOB) FROM sqlite_schema")
-    schema = {name: folded(sql.decode(errors="replace")) for _, name, _, sql in rows if sql is not None}
-    for name, sql in expected_schema().items():
-        if schema.get(name) != sql:
-            yield Finding("schema", None, f"{name} is {'missing' if name not in schema else 'changed'} in the schema")
-    tables = set(expected_schema())
-    for kind, name, table, _ in rows:
-        extra_index = kind == "index" and table in tables and not name.startswith("sqlite_autoindex_")
-        extra = kind in ("trigger", "view") or extra_index
-        if extra and name not in tables:
+    yield from _check_schema(connection)
+
+
+def _check_schema(connection: apsw.Connection) -> Iterator[Finding]:
+    def text(value: bytes | None) -> str:
+        return "" if value is None else value.decode(errors="replace")
+
+    rows = [
+        (kind, text(name), text(table), root, text(sql))
+        for kind, name, table, root, sql in all_rows(connection, _SCHEMA)
+    ]
+    found = {name: (kind, table, folded(sql)) for kind, name, table, _, sql in rows}
+    expected = expected_schema()
+    for name, entry in expected.items():
+        if found.get(name) != entry:
+            yield Finding("schema", None, f"{name} is {'missing' if name not in found else 'changed'} in the schema")
+    owners = [text(name) for (name,) in all_rows(connection, _PROJECTIONS)]
+    for kind, name, table, root, sql in rows:
+        log_table, own = table in expected, any(table == owner or table.startswith(f"{owner}_") for owner in owners)
+        automatic = kind == "index" and not sql and name.startswith(f"sqlite_autoindex_{table}_")
+        belongs = name in expected or (automatic and (log_table or own)) or (own and kind in ("table", "index"))
+        if not belongs:
             yield Finding("schema", None, f"the {kind} {name} on {table} does not belong there")
+        elif (kind in ("table", "index")) != (root > 0):
+            yield Finding("schema", None, f"the {kind} {name} is not where it should be in the file")
 
 
 def _check_streams(connection: apsw.Connection, copied: set[tuple[str, str]]) -> Iterator[Finding]:
@@ -124,150 +113,3 @@ def _check_streams(connection: apsw.Connection, copied: set[tuple[str, str]]) ->
             yield Finding("stream", None, f"stream {stream} is used by no event")
     for (thread,) in connection.execute(_UNUSED_THREADS):
         yield Finding("stream", None, f"thread {thread} is used by no stream")
-
-
-class _Chain:
-    """Walks events and stubs in order."""
-
-    def __init__(self, database: Database, reader: EventReader, *, head: int, link: bytes, anchor: Head | None) -> None:
-        self._database = database
-        self._reader = reader
-        self._head = head
-        self._anchor = anchor
-        self._anchor_link: bytes | None = link if anchor is not None and anchor.position == 0 else None
-        self._stubs: set[int] = set()
-        self._path = database.path
-        self._connection: apsw.Connection | None = None
-        self._resolver: Resolver | None = None
-        self.link = link
-        self.copied_streams: set[tuple[str, str]] = set()
-
-    def check(self) -> Iterator[Finding]:
-        with self._database.reading() as connection:
-            smallest = [p for p in the_row(connection, _BEFORE) if p is not None and p < 1]
-        for position in smallest:
-            yield Finding("gap", position, "positions begin at 1")
-        after = 0
-        while after < self._head:
-            with self._database.reading() as connection:
-                found = list(self._check_batch(connection, after))
-                after = self._after
-            yield from found
-        yield from self._check_end()
-        for position in sorted(self._stubs)[:1000]:
-            yield Finding("erased", position, "it was erased, but no compaction says so")
-
-    def _check_batch(self, connection: apsw.Connection, after: int) -> Iterator[Finding]:
-        rows = all_rows(connection, _ROWS, (after, _BATCH))
-        full = len(rows) == _BATCH
-        rows = [row for row in rows if row[0] <= self._head]
-        last = rows[-1][0] if rows and full else self._head
-        stubs = all_rows(connection, _STUBS, (after, last))
-        pending = sorted([(row[0], True, row) for row in rows] + [(stub[0], False, stub) for stub in stubs])
-        expected = after + 1
-        for position, is_event, row in pending:
-            if position < expected:
-                yield Finding("gap", position, "it is there, and erased as well")
-                continue
-            if position > expected:
-                yield from self._gap(expected, position - 1)
-            expected = position + 1
-            yield from self._check_event(connection, row) if is_event else self._check_stub(row)
-            if self._anchor is not None and position == self._anchor.position:
-                self._anchor_link = self.link
-        if expected <= last:
-            yield from self._gap(expected, last)
-        self._after = last
-
-    def _gap(self, first: int, last: int) -> Iterator[Finding]:
-        what = "it is missing" if first == last else f"it and all up to {last} are missing"
-        yield Finding("gap", first, what)
-
-    def _check_stub(self, row: tuple[int, int, bytes]) -> Iterator[Finding]:
-        position, kind, inner = row
-        if kind not in (Kind.PUT, Kind.PUT_WRITES):
-            yield Finding("erased", position, f"an event of kind {kind} is never erased")
-        self._stubs.add(position)
-        self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
-
-    def _check_event(self, connection: apsw.Connection, row: Row) -> Iterator[Finding]:
-        position, recorded_at, kind, stream, _, digest, link, _, thread_id, checkpoint_ns = row
-        address = None if stream is None else (thread_id or "", checkpoint_ns or "")
-        inner = inner_of(recorded_at=recorded_at, address=address, digest=digest)
-        self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
-        if self.link != link:
-            yield Finding("link", position, "it is not the event that was appended here, or one before it is not")
-            self.link = link  # go on from what is there, to tell further damage apart
-        try:
-            event = self._reader.to_event(row)
-        except CorruptRecordError as e:
-            code = "stream" if "stream" in e.reason else "digest" if "digest" in e.reason else "record"
-            yield Finding(code, e.position, e.reason)
-            return
-        yield from self._check_references(connection, event)
-
-    def _check_references(self, connection: apsw.Connection, event: RecordedEvent) -> Iterator[Finding]:
-        data = event.data
-        if isinstance(data, Put | Restate):
-            yield from self._check_values(connection, event.position, data.put if isinstance(data, Restate) else data)
-        elif isinstance(data, Copy):
-            yield from self._check_copied(connection, event, data)
-        elif isinstance(data, Compaction):
-            declared = {p for first, last in data.erased for p in range(max(first, 1), min(last, event.position) + 1)}
-            # What is declared erased has its stub before this event, and no other compaction declares it.
-            if position := min(declared - self._stubs, default=None):
-                yield Finding("erased", event.position, f"it says that it erased event {position}, which is not so")
-            self._stubs -= declared
-
-    def _check_values(self, connection: apsw.Connection, position: int, put: Put) -> Iterator[Finding]:
-        if all(isinstance(value, Whole) for value in stored_values(put)):
-            return
-        resolver = self._resolver_for(connection)
-        try:
-            resolver.all_channels(position, put)
-            resolver.channel_versions(position, put)
-            resolver.versions_seen(position, put)
-        except CorruptRecordError as e:
-            yield Finding("base", position, f"a value refers to what is damaged: {e.reason}")
-
-    def _resolver_for(self, connection: apsw.Connection) -> Resolver:
-        # One for all batches, so that what the event before came to is still known; each batch has its own connection.
-        self._connection = connection
-        if self._resolver is None:
-            self._resolver = Resolver(self._load, path=self._path, keep=_KEPT_VALUES)
-        return self._resolver
-
-    def _load(self, position: int) -> EventData | None:
-        assert self._connection is not None
-        found = self._reader.data(self._connection, position)
-        return None if found is None else found[1]
-
-    def _check_copied(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> Iterator[Finding]:
-        for stream in data.streams:
-            self.copied_streams.add((event.thread_id or "", stream.checkpoint_ns))
-            puts = [(p, (Kind.PUT, Kind.RESTATE)) for _, p, _ in stream.checkpoints]
-            for position, kinds in puts + [(p, (Kind.PUT_WRITES,)) for _, p in stream.writes]:
-                row = one_row(connection, _KIND, (position,))
-                if row is None or row[0] not in kinds or position >= event.position:
-                    yield Finding(
-                        "base", event.position, f"it copies event {position}, which is not there to be copied"
-                    )
-
-    def _check_end(self) -> Iterator[Finding]:
-        with self._database.reading() as connection:
-            newest, newest_erased = the_row(connection, _BEYOND)
-            head = self._reader.head(connection).position
-        if (newest or 0) != head:
-            yield Finding("head", newest, f"it is the newest event, but the table meta says {head}")
-        if (newest_erased or 0) >= max(head, 1):
-            yield Finding("erased", newest_erased, "the newest event is never erased")
-
-    def check_anchor(self) -> Iterator[Finding]:
-        if self._anchor is None:
-            return
-        if self._anchor.position > self._head:
-            yield Finding("anchor", self._anchor.position, f"the log ends at {self._head}: its tail has been cut off")
-        elif self._anchor_link != self._anchor.link:
-            yield Finding(
-                "anchor", self._anchor.position, "the log up to here is not the one that the anchor was taken from"
-            )

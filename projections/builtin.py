@@ -19,6 +19,7 @@ from ..eventlog.event import (
     Removal,
     Restate,
     Thread,
+    put_of,
 )
 from ..eventlog.plain import pack, unpack
 from ..eventlog.reader import EventReader
@@ -174,8 +175,8 @@ class BuiltIn:
         checkpoints = size = 0
         for checkpoint_id, position, hidden in copied.checkpoints:
             found = self._reader.data(connection, position)
-            put = None if found is None else found[1].put if isinstance(found[1], Restate) else found[1]
-            if found is None or not isinstance(put, Put):
+            put = None if found is None else put_of(found[1])
+            if found is None or put is None:
                 continue  # erased since: a later event removes what was copied
             # The record's own thread, which is not the copy's source if that is a copy itself.
             own = None if found[0] is None else self._keys.address(connection, found[0])

@@ -8,11 +8,11 @@ from itertools import zip_longest
 import apsw
 
 from ..eventlog.errors import CorruptRecordError
+from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.opening import folded
 from ..eventlog.sql import all_rows, one_row
 from ..eventlog.streams import StreamKeys
-from ..eventlog.verify import Finding
 from .builtin import BuiltIn
 from .rebuild import TABLES, create_tables
 from .table import Table
@@ -43,8 +43,9 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
                 except CorruptRecordError as e:
                     yield Finding("projection", e.position, "no rebuild is possible past this damaged event")
                     return
-                except (ValueError, TypeError, AttributeError, OverflowError, apsw.Error) as e:
-                    # Well formed, but not what a saver appends: metadata that is no map, text that cannot be stored.
+                except Exception as e:
+                    # Well formed, but not what a saver appends: metadata that is no map, text that cannot be stored, a
+                    # column that holds another type than it can.
                     yield Finding("projection", row[0], f"no rebuild is possible past this event: {type(e).__name__}")
                     return
             if rows:

@@ -9,9 +9,9 @@ import apsw
 
 from ..eventlog.errors import ConfigError, LogDamagedError, NewerFormatError
 from ..eventlog.event import RecordedEvent
+from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.sql import all_rows, the_row
-from ..eventlog.verify import Finding
 from .builtin import BuiltIn
 from .check import compare_with_rebuild
 from .projection import check_apart

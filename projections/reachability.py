@@ -6,19 +6,19 @@ seed), and the writes of all ancestors since. (langgraph-checkpoint, BaseCheckpo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import apsw
 
-from ..eventlog.event import Put, PutWrites, Restate
+from ..eventlog.event import Put, PutWrites, put_of
 from ..eventlog.plain import unpack
 from ..eventlog.reader import EventReader
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .builtin import BuiltIn
 from .history import CheckpointRow
 
-__all__ = ["needed_ancestors"]
+__all__ = ["needed_ancestors", "versioned_channels"]
 
 
 def needed_ancestors(
@@ -28,17 +28,21 @@ def needed_ancestors(
     row: CheckpointRow,
     *,
     may_be_delta: Callable[[str], bool],
+    also: Collection[str] | None = (),
 ) -> list[CheckpointRow]:
     """Give the ancestors, nearest first, that `row` needs to stay readable.
 
     A channel counts if it has a version but no value in the checkpoint, and `may_be_delta` does not rule it out;
-    whether it really is a delta channel only the graph knows, so that this may give too many, never too few.
+    whether it really is a delta channel only the graph knows, so that this may give too many, never too few. `also`
+    names channels that have a version in its descendants; None: any may.
     """
     put = _put(reader, connection, row)
     if put is None:
         return []
     versions = _version_names(reader.resolver(connection).channel_versions(row.position, put))
-    candidates = None if versions is None else {name for name in versions - set(put.channels) if may_be_delta(name)}
+    candidates = None
+    if versions is not None and also is not None:
+        candidates = {name for name in versions.union(also) - set(put.channels) if may_be_delta(name)}
     seeded: set[str] = set(put.channels)
     path: list[CheckpointRow] = []
     needed = 0
@@ -57,10 +61,24 @@ def needed_ancestors(
     return path[:needed]
 
 
+def versioned_channels(
+    reader: EventReader, connection: apsw.Connection, rows: Iterable[CheckpointRow]
+) -> set[str] | None:
+    """Give the channels that have a version in any of the checkpoints; None if one of them has none at all."""
+    names: set[str] = set()
+    resolver = reader.resolver(connection)
+    for row in rows:
+        put = _put(reader, connection, row)
+        versions = None if put is None else _version_names(resolver.channel_versions(row.position, put))
+        if versions is None:
+            return None
+        names |= versions
+    return names
+
+
 def _put(reader: EventReader, connection: apsw.Connection, row: CheckpointRow) -> Put | None:
     found = reader.data(connection, row.position)
-    data = None if found is None else found[1].put if isinstance(found[1], Restate) else found[1]
-    return data if isinstance(data, Put) else None
+    return None if found is None else put_of(found[1])
 
 
 def _version_names(value: Value) -> set[str] | None:

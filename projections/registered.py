@@ -47,7 +47,15 @@ class RegisteredProjection:
             self._tables = ProjectionTables(self.name, log)
             self.projection.db = self._tables
         if log.database.read_only:
-            return  # it is read as it is: its progress says how old
+            with log.database.reading() as connection:
+                state = one_row(connection, _STATE, (self.name,))
+            if state is None or state[0] != self.projection.schema_version:
+                raise ProjectionError(
+                    f"projection {self.name} is not in {log.path}, or of another schema version, and read_only=True "
+                    "does not build it: open the log with it once for writing",
+                    projection=self.name,
+                )
+            return  # it is read as it is: its progress says how far it is
         with log.database.writing() as connection:
             self._ensure_tables(connection)
         self.catch_up(log)

@@ -13,7 +13,7 @@ from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import CorruptRecordError
-from ..eventlog.event import EventData, Put, PutWrites, Restate
+from ..eventlog.event import EventData, Put, PutWrites, put_of
 from ..eventlog.log import EventLog
 from ..eventlog.resolve import Chain, Resolver, complete
 from ..eventlog.value import Carried, Stored, Value
@@ -69,9 +69,9 @@ class Gatherer:
     def put_of(self, row: CheckpointRow) -> Put:
         """Read a checkpoint's put, checked against the row that points at it."""
         stream, data = self._event(row.position, row.applied)
-        put = data.put if isinstance(data, Restate) else data
+        put = put_of(data)
         copied = row.applied != row.position
-        if not isinstance(put, Put) or put.checkpoint_id != row.checkpoint_id or (stream != row.stream and not copied):
+        if put is None or put.checkpoint_id != row.checkpoint_id or (stream != row.stream and not copied):
             raise self._mismatch(row.position, row.checkpoint_id)
         return put
 

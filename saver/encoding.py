@@ -73,7 +73,7 @@ def encode_put(
     put = Put(
         checkpoint_id=text(given["id"], "the checkpoint's id"),
         parent_id=address.checkpoint_id,
-        metadata=dump_metadata(serde, _with_plain_run_id(get_checkpoint_metadata(config, metadata))),
+        metadata=dump_metadata(serde, _with_plain_run_id(get_checkpoint_metadata(config, metadata or {}))),
         channels=channels,
         channel_versions=fields["channel_versions"],
         versions_seen=fields["versions_seen"],

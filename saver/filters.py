@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from uuid import UUID
 
 from ..eventlog.errors import ConfigError
 
@@ -22,7 +23,7 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Matches | None:
 
     Every key must match. A key names a field, or with dots a field inside of fields. None matches null and absent.
     Values compare as
-    values: dicts whatever their order, lists and tuples alike, 1 not as "1".
+    values: dicts whatever their order, lists and tuples alike, a UUID as its text, 1 not as "1".
 
     Raises:
         ConfigError: a key has other characters than letters, digits, `_`, `-` and `.`.
@@ -56,7 +57,7 @@ def _comparable(value: Any) -> Any:
         return [_comparable(item) for item in value]
     if isinstance(value, dict):
         return {key: _comparable(item) for key, item in value.items()}
-    return value
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _equal(found: Any, wanted: Any) -> bool:

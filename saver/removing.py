@@ -13,7 +13,7 @@ from ..eventlog.event import DeleteForRuns, DeleteThread, NewEvent, Prune, Remov
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
-from ..projections.reachability import needed_ancestors
+from ..projections.reachability import needed_ancestors, versioned_channels
 
 __all__ = ["Remover"]
 
@@ -110,10 +110,15 @@ class Remover:
         )
 
     def _needed(self, connection: apsw.Connection, survivors: list[CheckpointRow], going: set[str]) -> set[str]:
-        # Only those right behind what goes need asking: what a later survivor needs of it, these need, too.
+        # Only those right behind what goes need asking: what a later survivor needs of it leads past one of these.
+        boundary = [row for row in survivors if row.parent_id in going]
+        if not boundary:
+            return set()
+        also = versioned_channels(self._log.reader, connection, survivors)
         needed: set[str] = set()
-        for row in survivors:
-            if row.parent_id in going:
-                path = needed_ancestors(self._views, self._log.reader, connection, row, may_be_delta=_may_be_delta)
-                needed |= {ancestor.checkpoint_id for ancestor in path}
+        for row in boundary:
+            path = needed_ancestors(
+                self._views, self._log.reader, connection, row, may_be_delta=_may_be_delta, also=also
+            )
+            needed |= {ancestor.checkpoint_id for ancestor in path}
         return needed

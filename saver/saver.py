@@ -20,7 +20,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import BaseErasedError, ConfigError
+from ..eventlog.errors import BaseErasedError, ConfigError, check_limit
 from ..eventlog.log import EventLog
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
@@ -208,10 +208,9 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         Raises:
             ConfigError: a ValueError; limit is negative, or a filter key is not usable.
         """
-        if limit is not None and limit < 0:
-            raise ConfigError(f"limit is 0 or more, not {limit}")
+        check_limit(limit)
         address = None if config is None else Address.of(config)
-        before_id = (before or {}).get("configurable", {}).get("checkpoint_id")
+        before_id = ((before or {}).get("configurable") or {}).get("checkpoint_id")
         below = text(before_id, "checkpoint_id") if before_id else None
         matches = compile_filter(filter)
         self.log.database  # noqa: B018  raises now, not at the first checkpoint, if the saver is closed

@@ -11,7 +11,7 @@ import apsw
 from langchain_core.runnables import RunnableConfig
 
 from ..eventlog.aio import iterate, run
-from ..eventlog.errors import ConfigError
+from ..eventlog.errors import ConfigError, check_limit
 from ..eventlog.event import NewEvent, Thread
 from ..eventlog.plain import pack, unpack
 from ..projections.threads import ThreadRow
@@ -91,8 +91,9 @@ class ThreadMethods:
             old_metadata = {} if row is None or row.metadata is None else unpack(row.metadata)
             new_metadata = {k: v for k, v in {**old_metadata, **given}.items() if v is not None}
             new_name = name if name is not None or row is None else row.name
-            # Compared as bytes: 1 and True are equal, and not the same.
-            if row is not None and new_name == row.name and pack(new_metadata) == pack(old_metadata):
+            # Compared as bytes: 1 and True are equal, and not the same. What was not registered is, now.
+            registered = None if row is None or row.metadata is None else (row.name, pack(old_metadata))
+            if registered == (new_name, pack(new_metadata)):
                 return None
             return NewEvent(Thread(new_name, new_metadata), as_text)
 
@@ -117,8 +118,7 @@ class ThreadMethods:
             before: only those less recently active than this one: the last of a page gives the next page.
             metadata: only those whose registered metadata matches, by the rules of `list`'s filter.
         """
-        if limit is not None and limit < 0:
-            raise ConfigError(f"limit is 0 or more, not {limit}")
+        check_limit(limit)
         matches = compile_filter(metadata)
         self._core.log.database  # noqa: B018  raises now, not at the first thread, if the saver is closed
         return self._threads(limit, None if before is None else before.key, matches)

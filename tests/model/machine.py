@@ -473,7 +473,7 @@ class Survivors:
     def __enter__(self) -> None:
         model = self._machine.model
         self._before = {
-            (id_, thread, ns): self._machine.history((thread, ns), id_, model.promised((thread, ns), id_))
+            (id_, thread, ns): self._machine.history((thread, ns), id_, model.delta_candidates((thread, ns), id_))
             for id_, thread, ns in model.visible()
         }
 

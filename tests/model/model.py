@@ -170,7 +170,7 @@ class Model:
         merged = {**({} if old is None else old.metadata), **copy.deepcopy(metadata or {})}
         merged = {key: value for key, value in merged.items() if value is not None}
         new_name = name if name is not None or old is None else old.name
-        if old is not None and (old.name, _by_key(old.metadata)) == (new_name, _by_key(merged)):
+        if old is not None and old.registered and (old.name, _by_key(old.metadata)) == (new_name, _by_key(merged)):
             return
         self._touch(thread, now)
         facts = self.facts[thread]
@@ -245,18 +245,6 @@ class Model:
                 named |= {channel for batch in batches for channel, _ in batch.writes}
         return {name for name in named - set(one.values) if not is_internal(name)}
 
-    def promised(self, stream: Stream, checkpoint_id: str) -> set[str]:
-        """Those whose history no removal may change: visible ancestors, up to the one with a value, name them, too."""
-        kept = self.checkpoints[stream]
-        promised = self.delta_candidates(stream, checkpoint_id)
-        for channel in set(promised):
-            for ancestor in self.ancestors(stream, checkpoint_id):
-                if channel in kept[ancestor].values:
-                    break
-                if not kept[ancestor].hidden and channel not in self.delta_candidates(stream, ancestor):
-                    promised.discard(channel)
-        return promised
-
     @staticmethod
     def matches(metadata: dict[str, Any], wanted: dict[str, Any]) -> bool:
         """Tell whether a filter lets metadata through.
@@ -281,10 +269,8 @@ class Model:
         kept = self.checkpoints[stream]
         survivors = {id_ for id_, one in kept.items() if id_ not in going and not one.hidden}
         needed: set[str] = set()
-        # LangGraph's versions only grow from parent to child: those right behind what goes name all that matters.
         for id_ in survivors:
-            if kept[id_].parent_id not in survivors:
-                needed |= self._needed_by(stream, id_)
+            needed |= self._needed_by(stream, id_) - survivors
         for id_ in kept.keys() - survivors:
             kept[id_].hidden = True
         for id_ in kept.keys() - survivors - needed:

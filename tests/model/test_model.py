@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from .machine import SaverMachine
 
@@ -23,6 +23,8 @@ def effort(examples: int) -> settings:
         deadline=None,
         database=None,
         print_blob=True,
+        # Shrinking runs the machine for minutes; EVENTLOG_MODEL_SHRINK=1 asks for it.
+        phases=set(Phase) if os.environ.get("EVENTLOG_MODEL_SHRINK") else set(Phase) - {Phase.shrink, Phase.explain},
         suppress_health_check=list(HealthCheck),
     )
 
