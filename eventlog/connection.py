@@ -23,9 +23,8 @@ _CACHE_KIB = 16 * 1024
 class BusyHandler:
     """Retries after a short random pause until the deadline.
 
-    SQLite's own handler backs off up to 100 ms, so that under eight writers some starve until their
-    timeout; with pauses of 0.2 to 2 ms none did, and the longest wait was 0.4 s (measured, see the design notes in
-    README.md).
+    SQLite's own handler backs off up to 100 ms, so that under many writers some starve until their timeout; with pauses
+    of 0.2 to 2 ms none does.
     """
 
     def __init__(self, timeout_ms: int) -> None:

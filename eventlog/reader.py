@@ -53,7 +53,7 @@ class EventReader:
     def data(self, connection: apsw.Connection, position: int) -> tuple[int | None, EventData, int] | None:
         """Give (stream, data, size of the record) of an event, without what else a RecordedEvent knows.
 
-        None if it is not there.
+        It is None if the event is not there.
 
         Raises:
             CorruptRecordError: its record is damaged.
@@ -76,7 +76,7 @@ class EventReader:
     def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:
         """Give the rows of up to `limit` events after a position, in order.
 
-        Of all, or of those that may be about a thread.
+        They are of all events, or of those that may be about a thread.
         """
         if thread is None:
             return all_rows(connection, _AFTER, (after, limit))

@@ -1,6 +1,6 @@
 """The tables `thread` and `stream`: integer keys for thread ids and namespaces.
 
-Which are long and recur in every row.
+Ids and namespaces are long, and recur in every row.
 """
 
 from __future__ import annotations

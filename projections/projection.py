@@ -98,7 +98,7 @@ class Projection(abc.ABC):
 class ProjectionTables:
     """A projection's access to the log's file: writes to its own tables while it is being applied.
 
-    Reads at any time.
+    It reads at any time.
     """
 
     def __init__(self, name: str, log: EventLog) -> None:

@@ -111,7 +111,7 @@ class RegisteredProjection:
     def join(self, connection: apsw.Connection, log: EventLog, event: RecordedEvent) -> None:
         """Take in an event in the transaction that appends it.
 
-        After what other processes appended without this projection.
+        What other processes appended without this projection comes first.
 
         If those are more than one batch, one batch is taken in now, and the event later.
         """

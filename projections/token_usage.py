@@ -42,6 +42,9 @@ class TokenUsage(Projection):
     count each time). The run is the one in the metadata of the checkpoint that the writes belong to, which is often
     put after them: hence the sums by checkpoint, and the run looked up when they are read.
 
+    Deleting takes nothing back: what was used was used. So a message id that comes again in a thread, even in one made
+    anew under a deleted thread's id, is not counted again.
+
     With durability="exit" LangGraph stores no writes but those of interrupted steps: nothing else is counted then.
 
     Args:

@@ -24,7 +24,7 @@ __all__ = ["AsyncTwins"]
 class AsyncTwins:
     """Async twins of the saver's methods, for asyncio and trio. Cancelling one waits until its sync twin is done.
 
-    An event is in, or not.
+    An event is in, or it is not.
     """
 
     if TYPE_CHECKING:

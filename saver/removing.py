@@ -1,6 +1,6 @@
 """Deleting and pruning: what is to go is decided from the projections, in the transaction that records it.
 
-As effects.
+It is recorded as effects, never as rules.
 """
 
 from __future__ import annotations

@@ -232,7 +232,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     ) -> Mapping[str, DeltaChannelHistory]:
         """Give, for each channel, what the ancestors of a checkpoint wrote since the nearest that holds a value.
 
-        And that value.
+        That value, the seed, is given with them.
 
         Follows parents only; includes checkpoints that were deleted or pruned, but are kept for this.
         """
@@ -255,7 +255,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints, and their writes, whose metadata names one of the runs.
 
-        In all threads and namespaces.
+        That is done in all threads and namespaces.
 
         What surviving checkpoints need to rebuild their delta channels stays, out of sight.
         """
