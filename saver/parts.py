@@ -29,6 +29,10 @@ _MIN_BYTES_APART = 512
 _SMALL_TYPES = (int, float, bool, type(None))
 _SMALL_TEXT = 32
 
+# Of an element of one of these tags, the serializer makes the same in a list as by itself. A list of which one has
+# to be pickled is pickled whole, so that what its other elements are does not change.
+_SAME_APART = frozenset({"msgpack", "null", "bytes"})
+
 # Identifies serialised bytes: the tag, and SHA-256 of the data.
 Fingerprint = tuple[str, bytes]
 
@@ -91,17 +95,24 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str) -> Parts:
 
 
 def _elements(serde: SerializerProtocol, value: Any, channel: str, cipher: CipherProtocol | None) -> Parts | None:
-    if type(value) is list and _worth_it(value):
-        form, keys, items = Form.LIST, (), list(value)
-    elif type(value) is dict and all(type(key) is str for key in value) and _worth_it(list(value.values())):
-        form, keys, items = Form.DICT, tuple(value), list(value.values())
+    # Copies, each made in one step: another thread may be changing the value.
+    if type(value) is list:
+        items = list(value)
+        form, keys = Form.LIST, ()
+    elif type(value) is dict:
+        copied = dict(value)
+        if not all(type(key) is str for key in copied):
+            return None
+        form, keys, items = Form.DICT, tuple(copied), list(copied.values())
     else:
+        return None
+    if not _worth_it(items):
         return None
     try:
         elements = tuple(dump(serde, item, channel) for item in items)
     except EncodingError:
         return None  # serialised in one piece, it says at which place
-    if weight(elements) < _MIN_BYTES_APART or len(keys) not in (0, len(elements)):
+    if weight(elements) < _MIN_BYTES_APART or not all(element.tag in _SAME_APART for element in elements):
         return None
     return _parts(form, keys, elements, cipher)
 

@@ -186,6 +186,40 @@ def test_only_what_is_known_to_take_lists_apart_does(make_saver: Any) -> None:
     assert isinstance(chain.stored("messages")[0], Whole)
 
 
+class Unserialisable:
+    """Can be pickled, and nothing else."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Unserialisable)
+
+    __hash__ = object.__hash__
+
+
+def test_a_list_of_which_something_is_pickled_is_pickled_whole(make_saver: Any) -> None:
+    """Otherwise its other elements would not come back as they do from a pickled list: tuples as lists."""
+    saver = make_saver(serde=JsonPlusSerializer(pickle_fallback=True))
+    chain = Chain(saver)
+    value = [(TEXT * 20, 1), Unserialisable(), bytearray(b"x" * 600)]
+    chain.put({"x": value, "y": {"a": value[0], "b": value[1]}})
+    assert [type(stored) for stored in chain.stored("x") + chain.stored("y")] == [Whole, Whole]
+    found = saver.get_tuple(chain.config)
+    assert found is not None
+    assert told_types(found.checkpoint["channel_values"]["x"]) == [tuple, Unserialisable, bytearray]
+
+
+def told_types(values: list[Any]) -> list[type]:
+    return [type(value) for value in values]
+
+
+def test_a_bytearray_in_a_list_comes_back_as_it_does_from_the_serializer(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    value = [bytearray(b"x" * 600), b"y" * 600, None]
+    chain.put({"x": value})
+    found = file_saver.get_tuple(chain.config)
+    assert found is not None
+    assert told(found.checkpoint["channel_values"]["x"]) == told(as_stored(value))
+
+
 # What is read.
 
 scalars = st.sampled_from([0, 1, True, False, None, 0.0, -0.0, "", b"", "a", "é\0", 1.0, -1])
