@@ -283,8 +283,12 @@ saver.register_thread("before", "name")
 reading = saver.log.read()
 next(reading)
 
+heard, say = os.pipe()
+
 def child():
+    # The parent appends nothing before it has heard that the child has looked.
     assert names(saver) == ["before"]
+    os.write(say, b".")
     for i in range(20):
         saver.register_thread(f"child {i}", "name")
         saver.log.head()
@@ -292,6 +296,8 @@ def child():
     saver.close()
 
 pid = forked(child)
+os.close(say)
+os.read(heard, 1)  # or the end of the pipe, if the child failed
 for i in range(20):
     saver.register_thread(f"parent {i}", "name")
     saver.log.head()
@@ -307,6 +313,43 @@ forked(lambda: None)
     helpers.run_python(code, tmp_path / "agent.db")
     saver = make_saver(tmp_path / "agent.db")
     assert len(list(saver.threads())) == 43
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="what is open is looked up in /proc")
+def test_a_child_inherits_no_connection(make_saver: Any, tmp_path: Path, helpers: Any) -> None:
+    """It would inherit SQLite's belief in locks that only the parent holds."""
+    code = (
+        FORK
+        + """
+def opened():
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            name = os.readlink("/proc/self/fd/" + fd)
+        except FileNotFoundError:  # the one that listed them
+            continue
+        found += [name] if name.startswith(os.path.realpath(sys.argv[1])) else []
+    return found
+
+saver = EventLogSaver(sys.argv[1])
+saver.register_thread("before", "name")
+with saver.log.database.reading():
+    assert saver.log.head().position == 1  # a second reader
+assert len(opened()) >= 3, opened()
+
+def child():
+    assert opened() == []
+    assert names(saver) == ["before"]
+    assert opened()
+
+wait(forked(child))
+assert opened() == []
+assert names(saver) == ["before"]
+saver.close()
+"""
+    )
+    helpers.run_python(code, tmp_path / "agent.db")
+    make_saver(tmp_path / "agent.db")
 
 
 def test_private_logs_after_fork(helpers: Any) -> None:

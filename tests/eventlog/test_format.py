@@ -14,10 +14,13 @@ import apsw
 import msgpack
 import pytest
 from langgraph_eventlog.eventlog import (
+    Copy,
     EventLog,
     Kind,
     NewEvent,
+    Put,
     PutWrites,
+    Restate,
     Whole,
     Write,
     errors,
@@ -194,14 +197,30 @@ def test_the_golden_database_verifies_from_its_birth_to_its_end(old: EventLogSav
     created = 1_767_225_601_000_000
     with old.log.database.reading() as connection:
         assert connection.execute("SELECT log_id, created_at FROM meta").fetchall() == [(LOG_ID, created)]
-    assert old.log.head().position == 23
-    assert str(old.log.head()) == "23:cdbb5d01300356b667c1b416139b6f7ab2492912d66055598785b7c6f47d59bc"
+    assert old.log.head().position == 51
+    assert str(old.log.head()) == "51:2d1cacf419685b368bee76894661695b96b6d69c980fbd955e6db7026fb9619c"
 
 
-def test_the_golden_database_holds_every_kind_of_event_that_the_saver_makes(old: EventLogSaver) -> None:
-    kinds = [e.kind for e in old.log.read()]
-    assert set(kinds) == set(Kind) - {Kind.IMPORT, Kind.CARRY, Kind.COMPACTION, Kind.RESTATE}
-    assert "".join(f"{kind:x}" for kind in kinds) == "12121176611411251231512"
+def test_the_golden_database_holds_every_kind_of_event_and_of_value(old: EventLogSaver) -> None:
+    events = list(old.log.read())
+    assert {e.kind for e in events} == set(Kind)
+    assert "".join(f"{e.kind:x}" for e in events) == "12121176611411253512111112111633b59a11b66128"
+    with old.log.database.reading() as connection:
+        erased = connection.execute("SELECT position, kind FROM erased ORDER BY position").fetchall()
+        records = [row for (row,) in connection.execute("SELECT record FROM event").fetchall()]
+    assert erased == [(17, 1), (18, 2), (20, 1), (33, 1), (37, 1), (38, 1), (39, 1)]
+    assert {data[1] for data in records} == {record._STORED, record._ZSTD}
+    puts = [e.data.put if isinstance(e.data, Restate) else e.data for e in events if isinstance(e.data, Put | Restate)]
+    stored = [v for put in puts for v in body_codec.stored_values(put)]
+    forms = (value.Whole, value.Carried, value.ListOf, value.Splice, value.DictOf, value.Edit, value.Patch)
+    assert {type(v) for v in stored} == set(forms)
+    sliced = {type(v) for v in stored for e in value._elements(v) if isinstance(e, value.Slice)}
+    assert sliced == {value.ListOf, value.Splice, value.DictOf, value.Edit}
+    written = {type(w.value) for e in events if isinstance(e.data, PutWrites) for w in e.data.writes}
+    assert written == {value.Whole, value.ListOf, value.DictOf}
+    hidden = [e.position for e in events if isinstance(e.data, Restate) and e.data.hidden]
+    copied = [c for e in events if isinstance(e.data, Copy) for stream in e.data.streams for c in stream.checkpoints]
+    assert [c for c in copied if c[2]] == [("c1", position, True) for position in hidden] * 2
 
 
 def test_what_the_golden_database_holds_is_read_as_it_was_put(old: EventLogSaver) -> None:
@@ -214,11 +233,18 @@ def test_what_the_golden_database_holds_is_read_as_it_was_put(old: EventLogSaver
         ("a", "child:1", "c1"),
         *(("copied", "", f"c{i}") for i in (1, 2, 3)),
         ("copied", "child:1", "c1"),
+        ("copied twice", "", "c2"),
+        ("copied, one hidden", "", "c2"),
         ("forked", "", "c1"),
         ("forked", "", "c2"),
+        ("hidden", "", "c2"),
+        ("imported", "", "c1"),
         ("last \U0001f600", "", "c9"),
         ("pruned", "", "c4"),
+        ("restated", "", "c3"),
         ("runs", "", "c2"),
+        *(("slices", "", f"s{i}") for i in (1, 2, 3)),
+        *(("values", "", f"d{i}") for i in (1, 2, 3, 4, 5)),
     ]
     big = "x" * 300
     first, third = found["a", "", "c1"], found["a", "", "c3"]
@@ -254,14 +280,59 @@ def test_what_the_golden_database_holds_is_read_as_it_was_put(old: EventLogSaver
             one.metadata,
             one.pending_writes,
         )
+    for thread_id in ("hidden", "copied, one hidden", "copied twice"):
+        assert found[thread_id, "", "c2"].metadata == {"source": "loop", "step": 2, "thread_id": thread_id}
     pending = found["pruned", "", "c4"].pending_writes
     assert pending == [("task-3", "__resume__", "yes"), ("task-3", "__interrupt__", ["ask"])]
     assert found["pruned", "", "c4"].checkpoint["channel_values"]["big"] == big
 
 
+def test_what_the_golden_database_holds_as_differences_is_read_as_it_was_put(old: EventLogSaver, golden: Any) -> None:
+    def values(thread_id: str, checkpoint_id: str) -> Any:
+        found = old.get_tuple(golden.config(thread_id, checkpoint_id))
+        assert found is not None
+        return found.checkpoint["channel_values"]
+
+    def lines(count: int, text: str) -> list[str]:
+        return [f"message {i}: " + text for i in range(count)]
+
+    first = {f"key {i}": f"fact {i}: " + "def " * 10 for i in range(30)}
+    second = {key: "changed" if key == "key 3" else fact for key, fact in first.items() if key != "key 5"}
+    messages = lines(30, "abc " * 10)
+    assert (values("values", "d1")["messages"], list(values("values", "d1")["profile"].items())) == (
+        messages,
+        list(first.items()),
+    )
+    messages[10] = "another tenth"
+    assert values("values", "d2")["messages"] == values("values", "d3")["messages"] == [*messages, "one more"]
+    assert list(values("values", "d2")["profile"].items()) == [("first of all", "new"), *second.items()]
+    assert values("values", "d4")["messages"] == [*messages, "one more", "the last"]
+    assert list(values("values", "d4")["profile"])[-1] == "last of all"
+    story = "".join(f"Sentence {i} says that {i} times {i} is {i * i}. " for i in range(100))
+    assert values("values", "d1")["story"] == story
+    story = "It was so: " + story.replace("Sentence 50 ", "Sentence fifty ") + "The end."
+    assert values("values", "d4")["story"] == values("values", "d5")["story"] == story
+    fifth = old.get_tuple(golden.config("values", "d5"))
+    assert fifth is not None
+    expected = {f"channel {i}": f"2.{i}" for i in range(99)} | {"messages": "5.0"}
+    assert fifth.checkpoint["channel_versions"] == expected
+    assert values("slices", "s1") == {
+        "messages": ["hello", "between", "world"],
+        "profile": {"a": "hello", "b": "whole"},
+    }
+    assert values("slices", "s2") == {"messages": ["hello", "and so on", "new", "world"], "profile": {"a": "world"}}
+    third = values("slices", "s3")
+    assert (third["messages"], list(third["profile"].items())) == (
+        ["hello", "and so on", "new", "world"],
+        [("z", "z"), ("a", "world")],
+    )
+    assert values("restated", "c3")["messages"] == lines(20, "ghi " * 20)
+
+
 def test_the_threads_of_the_golden_database_are_known(old: EventLogSaver) -> None:
     threads = {t.thread_id: t for t in old.threads()}
-    assert list(threads) == ["last \U0001f600", "pruned", "runs", "forked", "copied", "a"]
+    newer = ["imported", "copied twice", "copied, one hidden", "hidden", "restated", "slices", "values"]
+    assert list(threads) == [*newer, "last \U0001f600", "pruned", "runs", "forked", "copied", "a"]
     first = threads["a"]
     assert first.name == "first"
     assert first.metadata == {"owner": "ann", "tags": ["x", "y"], "note": "\ud800 lone\0", "big": -(2**100), "set": {1}}
@@ -284,7 +355,7 @@ def test_the_same_calls_today_give_the_same_events_and_checkpoints(
     """Their bytes may differ with the serializer's version; what they say may not."""
     with mock.patch("os.urandom", lambda n: bytes(range(n))):
         new = make_saver(clock=golden.ticking())
-    golden.fill(new)
+    golden.fill_everything(new)
     events = [[(e.kind, e.thread_id, e.checkpoint_ns, e.recorded_at) for e in s.log.read()] for s in (old, new)]
     assert events[0] == events[1]
     assert list(old.list(None)) == list(new.list(None))

@@ -22,6 +22,18 @@ with EventLogSaver(sys.argv[1]) as saver:
 """
 
 
+class _Announcing(threading.Condition):
+    """Says, with its lock held, that someone is about to wait."""
+
+    def __init__(self, waiting: threading.Event) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._waiting.set()
+        return super().wait(timeout)
+
+
 def take(subscription: Any, count: int) -> list[int]:
     return [next(subscription).position for _ in range(count)]
 
@@ -80,12 +92,18 @@ def test_events_of_another_process_arrive(filled: EventLogSaver) -> None:
         assert process.wait(timeout=60) == 0
 
 
-def test_an_append_of_this_process_wakes_whoever_waits(file_saver: EventLogSaver) -> None:
+def test_an_append_of_this_process_wakes_whoever_waits(
+    file_saver: EventLogSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a poll interval of an hour, it would otherwise come too late for the join."""
-    got: list[str | None] = []
+    appended, got = file_saver.log.appended, list[str | None]()
+    waiting = threading.Event()
+    monkeypatch.setattr(appended, "_changed", _Announcing(waiting))
     with file_saver.log.subscribe(poll_interval_ms=3_600_000) as subscription:
-        thread = threading.Thread(target=lambda: got.append(next(subscription).thread_id))
+        thread = threading.Thread(target=lambda: got.append(next(subscription).thread_id), daemon=True)
         thread.start()
+        assert waiting.wait(timeout=60)
+        # The lock is given up by waiting: whoever gets it now finds the waiter asleep.
         file_saver.register_thread("t")
         thread.join(timeout=60)
         assert got == ["t"]
@@ -187,6 +205,34 @@ def test_async_following(filled: EventLogSaver, backend: str) -> None:
             assert (await anext(copies)).thread_id == "copied again"
 
     anyio.run(use, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_async_following_sees_the_events_of_another_process(filled: EventLogSaver, backend: str) -> None:
+    """They come after the first look, at which there was nothing."""
+    head = filled.log.head().position
+    looked = threading.Event()
+
+    async def use() -> None:
+        async with filled.log.subscribe(head, poll_interval_ms=1) as subscription:
+            with anyio.move_on_after(0.01) as scope:
+                await anext(subscription)
+            assert scope.cancelled_caught
+            looked.set()
+            with anyio.fail_after(60):
+                assert [(await anext(subscription)).thread_id for _ in range(3)] == [f"far {i}" for i in range(3)]
+
+    def append() -> None:
+        assert looked.wait(timeout=60)
+        subprocess.run([sys.executable, "-c", APPENDER, filled.path, "3"], check=True, timeout=60)
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    try:
+        anyio.run(use, backend=backend)
+    finally:
+        looked.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -196,7 +196,7 @@ HOSTILE: dict[str, Any] = {
     "facts of nobody": Carry("threads", [["\ud800", 1, 2]]),
     "a copy of nothing": Copy("copy", "a", None, (CopiedStream("", (("c1", 5000, False),), (("c1", -1),)),)),
     "a copy of what is no put": Copy("copy", "a", None, (CopiedStream("", (("c1", 2, False),), (("c1", 1),)),)),
-    "a copy of the future": Copy("copy", "a", None, (CopiedStream("", (("c1", 23, False),), ()),)),
+    "a copy of the future": Copy("copy", "a", None, (CopiedStream("", (), (("c9", 23),)),)),
     "a copy into a namespace that cannot be": Copy("copy", "a", None, (CopiedStream("\ud800", (), ()),)),
     "a removal from nowhere": events.DeleteForRuns(("r",), (Removal("\ud800", "", ("c",)),)),
     "a prune of nobody": events.Prune("x", ("\ud800",), ()),
@@ -214,6 +214,26 @@ def test_records_that_no_saver_writes_are_findings_not_exceptions(
     findings = list(filled.log.verify())
     assert findings
     assert all(f.position in (None, 22) for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("at", "copied"),
+    [
+        (8, CopiedStream("", (("c1", 10, False),), ())),
+        (8, CopiedStream("", (), (("c4", 15),))),
+        (22, CopiedStream("", (), (("c9", 23),))),
+    ],
+)
+def test_what_is_copied_comes_before_the_copy(
+    filled: Any, make_saver: Any, helpers: Any, at: int, copied: CopiedStream
+) -> None:
+    """What it names is there, and of the right kind: only that it comes later is wrong."""
+    make_saver.damaged(filled.path)
+    kinds = {e.position: e.kind for e in filled.log.read()}
+    assert {kinds[p] for _, p, _ in copied.checkpoints} <= {Kind.PUT}
+    assert {kinds[p] for _, p in copied.writes} <= {Kind.PUT_WRITES}
+    forge(filled, helpers, at, Copy("copy", "a", None, (copied,)))
+    assert ("base", at) in found(filled.log)
 
 
 def test_verifying_runs_beside_appends(filled: Any) -> None:
