@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -25,19 +28,34 @@ _MAX_THREADS = 32
 _MAX_CHUNK = 64
 # Threads of our own: in anyio's shared ones, a program whose every thread waits for us would wait for ever.
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("langgraph_eventlog_limiter")
+_executor: RunVar[ThreadPoolExecutor] = RunVar("langgraph_eventlog_executor")
 
 
 async def run(function: Callable[..., T], *args: Any) -> T:
     """Call `function(*args)` in a worker thread. Cancelling waits for it to end: an append is in, or it is not."""
+    if sniffio.current_async_library() == "asyncio":
+        return await _run_on_asyncio(function, *args)
     try:
         limiter = _limiter.get()
     except LookupError:
         limiter = anyio.CapacityLimiter(_MAX_THREADS)
         _limiter.set(limiter)
-    if sniffio.current_async_library() != "asyncio":
-        return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
-    # What anyio shields from its own cancel scopes, asyncio's task.cancel(), wait_for() and timeout() still reach.
-    call = asyncio.ensure_future(anyio.to_thread.run_sync(function, *args, limiter=limiter))
+    return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
+
+
+async def _run_on_asyncio(function: Callable[..., T], *args: Any) -> T:
+    """Do what `run` does, on asyncio.
+
+    What anyio shields from its own cancel scopes, asyncio's task.cancel(), wait_for() and timeout() still reach. And
+    were the call a task of its own, asyncio.run() would cancel it with all others at its end: it is a bare future.
+    """
+    try:
+        executor = _executor.get()
+    except LookupError:
+        executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="langgraph_eventlog")
+        _executor.set(executor)
+    in_context = partial(contextvars.copy_context().run, function, *args)
+    call = asyncio.get_running_loop().run_in_executor(executor, in_context)
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:

@@ -87,7 +87,7 @@ def unpack(data: bytes) -> Any:
     """
     try:
         unpacked = _unpackb(data)
-        if any(header in data for header in _TIMESTAMP_HEADERS):
+        if b"\xff" in data and any(header in data for header in _TIMESTAMP_HEADERS):
             _refuse_timestamps(unpacked)
         return unpacked
     except PlainDataError:

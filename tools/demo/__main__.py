@@ -13,13 +13,13 @@ from rich.console import Console
 from ...projections import TokenUsage
 from ...saver import EventLogSaver
 from .conversation import thread_names
-from .official import official_size
+from .official import official_is_installed, official_size
 from .report import print_changes, print_checks, print_history, print_threads, print_tokens
 from .run import Check, checks_of, reference_run, run_and_kill
 
 __all__ = ["main"]
 
-_PLAIN_WIDTH = 150
+_PLAIN_WIDTH = 100
 _MAX_THREADS = 64
 
 
@@ -43,7 +43,7 @@ def main() -> int:
         path = arguments.path or Path(folder, "agent.db")
         checks = _demo(console, path, threads=arguments.threads, questions=arguments.questions)
     if arguments.path is not None:
-        console.print(f"The log is kept in {arguments.path}.", markup=False)
+        console.print(f"The log is kept in {arguments.path}.", markup=False, soft_wrap=True)
     failed = [check for check in checks if not check.kept]
     console.print(f"{len(failed)} promises were not kept." if failed else "Everything is as promised.")
     return 1 if failed else 0
@@ -53,9 +53,7 @@ def _demo(console: Console, path: Path, *, threads: int, questions: int) -> list
     console.print(f"{threads} agents are asked {questions} questions each about Python's documentation.")
     with console.status("An uninterrupted run on InMemorySaver, to compare with ..."):
         reference = reference_run(threads=threads, questions=questions)
-    console.print(
-        f"Uninterrupted, on InMemorySaver, that takes {reference.supersteps} supersteps. Now on the event log."
-    )
+    console.print(f"Uninterrupted, on InMemorySaver, that takes {reference.supersteps} supersteps.")
     run = run_and_kill(console, path, threads=threads, questions=questions, supersteps=reference.supersteps)
     usage = TokenUsage()  # the processes knew nothing of it: it is computed now, from the log
     with EventLogSaver(path, projections=[usage]) as saver:
@@ -69,12 +67,12 @@ def _demo(console: Console, path: Path, *, threads: int, questions: int) -> list
             checks = checks_of(saver, reference, run, tokens)
         head = saver.log.head()
     print_checks(console, checks)
-    console.print(f"Anchor at the kill:  {run.anchor}\nAnchor now:          {head}", highlight=False, soft_wrap=True)
-    console.print(f"Size of the file:    {path.stat().st_size:,} bytes", highlight=False)
-    with console.status("The same run on the official SqliteSaver ..."):
-        size = official_size(threads=threads, questions=questions)
-    if size is not None:
-        console.print(f"With SqliteSaver:    {size:,} bytes, for the same run", highlight=False)
+    console.print(f"Anchors, at the kill and now:\n  {run.anchor}\n  {head}", highlight=False, soft_wrap=True)
+    console.print(f"Size of the file:  {path.stat().st_size:,} bytes", highlight=False)
+    if official_is_installed():
+        with console.status("The same run on the official SqliteSaver ..."):
+            size = official_size(threads=threads, questions=questions)
+        console.print(f"With SqliteSaver:  {size:,} bytes, for the same run", highlight=False)
     return checks
 
 

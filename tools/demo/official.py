@@ -8,13 +8,16 @@ from pathlib import Path
 
 from .conversation import hold_conversations
 
-__all__ = ["official_size"]
+__all__ = ["official_is_installed", "official_size"]
 
 
-def official_size(*, threads: int, questions: int) -> int | None:
-    """Hold the conversations on the official SqliteSaver, and give its file's size; None if it is not installed."""
-    if importlib.util.find_spec("langgraph.checkpoint.sqlite") is None:
-        return None
+def official_is_installed() -> bool:
+    """Tell whether there is an official SqliteSaver to compare with."""
+    return importlib.util.find_spec("langgraph.checkpoint.sqlite") is not None
+
+
+def official_size(*, threads: int, questions: int) -> int:
+    """Hold the conversations on the official SqliteSaver, and give its file's size."""
     from langgraph.checkpoint.sqlite import SqliteSaver
 
     with tempfile.TemporaryDirectory() as folder:

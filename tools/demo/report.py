@@ -23,6 +23,7 @@ __all__ = ["print_changes", "print_checks", "print_history", "print_threads", "p
 
 _SHOWN = 8
 _PREVIEW = 60
+_WIDE = 110  # columns; from here on there is room for checkpoint ids
 
 
 def print_threads(console: Console, saver: EventLogSaver) -> None:
@@ -33,21 +34,23 @@ def print_threads(console: Console, saver: EventLogSaver) -> None:
     for info in saver.threads():
         counts = (f"{info.checkpoints:,}", f"{info.writes:,}", f"{info.bytes:,}", str(info.latest_step))
         _row(table, info.thread_id, *counts, f"{info.last_activity:%Y-%m-%d %H:%M:%S}")
-    console.print(table)
+    _show(console, table)
 
 
 def print_history(console: Console, saver: EventLogSaver, thread_id: str) -> None:
     """Print the newest checkpoints of a thread."""
     found = list(saver.list(_of(thread_id)))
     title = f"History of {thread_id}: the newest {min(_SHOWN, len(found))} of {len(found)} checkpoints"
-    table = _table(console, title, ">step", "source", "run", "checkpoint", ">messages", "the last message")
+    wide = console.width >= _WIDE
+    columns = [">step", "source", "run", *(["checkpoint"] if wide else []), ">messages", "the last message"]
+    table = _table(console, title, *columns)
     for one in found[:_SHOWN]:
         messages = one.checkpoint["channel_values"].get("messages", [])
         metadata = one.metadata
         last = _preview(messages[-1]) if messages else ""
         facts = (str(metadata.get("step")), metadata.get("source", ""), metadata.get("run_id", ""))
-        _row(table, *facts, one.checkpoint["id"], str(len(messages)), last)
-    console.print(table)
+        _row(table, *facts, *([one.checkpoint["id"]] if wide else []), str(len(messages)), last)
+    _show(console, table)
 
 
 def print_changes(console: Console, saver: EventLogSaver, thread_id: str, *, steps: int = 4) -> None:
@@ -57,7 +60,7 @@ def print_changes(console: Console, saver: EventLogSaver, thread_id: str, *, ste
     for one, parent in reversed(list(pairwise(newest))):
         for n, (channel, change) in enumerate(_changes(one, parent)):
             _row(table, str(one.metadata.get("step")) if n == 0 else "", channel, change)
-    console.print(table)
+    _show(console, table)
 
 
 def _changes(one: CheckpointTuple, parent: CheckpointTuple) -> Iterable[tuple[str, str]]:
@@ -91,7 +94,7 @@ def print_tokens(console: Console, totals: list[TokenTotals]) -> None:
             for key in ("messages", "input_tokens", "output_tokens", "total_tokens")
         ]
         _row(table, name, *(f"{count:,}" for count in counts))
-    console.print(table)
+    _show(console, table)
 
 
 def print_checks(console: Console, checks: list[Check]) -> None:
@@ -100,21 +103,42 @@ def print_checks(console: Console, checks: list[Check]) -> None:
     for check in checks:
         mark = Text("ok", "green") if check.kept else Text("FAILED", "bold red")
         table.add_row(mark, Text(check.promise), Text(check.found))
-    console.print(table)
+    _show(console, table)
 
 
 def _table(console: Console, title: str, *columns: str) -> Table:
-    """Make a table; a column that begins with ">" is aligned to the right."""
+    """Make a table; a column that begins with ">" is aligned to the right. The last gives way if there is no room."""
     look = box.SIMPLE_HEAD if console.is_terminal else None
     table = Table(title=title, title_justify="left", title_style="bold", box=look, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
-        table.add_column(column.removeprefix(">"), justify="right" if right else "left", no_wrap=right)
+        header, last = _line(column.removeprefix(">")), column == columns[-1]
+        table.add_column(header, justify="right" if right else "left", no_wrap=not last)
     return table
 
 
 def _row(table: Table, *cells: str) -> None:
-    table.add_row(*map(Text, cells))  # Text: what agents say is not markup
+    table.add_row(*map(_line, cells))
+
+
+def _line(cell: str) -> Text:
+    """Give a cell of one line, cut where there is no more room. Not a str: what agents say is not markup."""
+    return Text(cell, no_wrap=True, overflow="ellipsis")
+
+
+def _show(console: Console, table: Table) -> None:
+    """Print a table with an empty line after it: the look for terminals has one, a plain table gets one.
+
+    A plain table also loses the spaces that fill up its lines.
+    """
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+    console.print()
 
 
 def _preview(value: Any) -> str:
@@ -124,7 +148,7 @@ def _preview(value: Any) -> str:
     else:
         said = str(value)
     line = " ".join(said.split())
-    return line if len(line) <= _PREVIEW else line[: _PREVIEW - 3] + "..."
+    return line if len(line) <= _PREVIEW else line[: _PREVIEW - 1] + "…"
 
 
 def _of(thread_id: str) -> RunnableConfig:

@@ -100,7 +100,7 @@ def run_and_kill(console: Console, path: Path, *, threads: int, questions: int, 
         anchor = saver.log.head()
         acknowledged = _acknowledged(said)
         progress.console.print(
-            f"The first process was killed (SIGKILL) with {done_at_kill} of {supersteps} supersteps in the log."
+            f"The first process was killed (SIGKILL) with {done_at_kill} of {supersteps} supersteps logged."
         )
         progress.update(task, description="supersteps, second process")
         second = _start([*_worker(path), *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -179,32 +179,32 @@ def checks_of(saver: EventLogSaver, reference: Reference, run: KilledRun, tokens
     counted = sum(total.total_tokens for total in tokens)
     return [
         Check(
-            "the first process was killed in the middle of the run",
+            "the first process was killed in the middle",
             run.signalled and 0 < run.supersteps_at_kill < reference.supersteps,
-            f"after {run.supersteps_at_kill} of {reference.supersteps} supersteps",
+            f"{run.supersteps_at_kill} of {reference.supersteps} supersteps",
         ),
         Check(
-            "every append acknowledged to it before the kill is in the log",
+            "every append acknowledged to it is in the log",
             missing == 0 and said > 0,
             f"{said - missing} of {said}",
         ),
         Check(
-            "every thread was resumed and finished, no superstep twice",
+            "every thread was finished, no superstep twice",
             run.exit_code == 0 and run.supersteps == reference.supersteps,
-            f"{run.supersteps} of {reference.supersteps} supersteps, exit code {run.exit_code}",
+            f"{run.supersteps} of {reference.supersteps}, exit {run.exit_code}",
         ),
         Check(
-            "the result equals that of an uninterrupted run on InMemorySaver",
+            "the end is that of the uninterrupted run",
             not differing,
             f"{len(reference.ends) - len(differing)} of {len(reference.ends)} threads",
         ),
         Check(
-            "verify finds nothing: chain, records, projections, and the head taken at the kill",
+            "verify finds nothing, given the anchor",
             not findings,
             "no findings" if not findings else f"{len(findings)} findings, the first: {findings[0]}",
         ),
         Check(
-            "the token count, taken from the log alone, is that of the messages",
+            "the tokens in the log are those of the messages",
             counted == used,
             f"{counted:,} of {used:,}",
         ),
