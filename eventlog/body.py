@@ -72,7 +72,8 @@ def stored_values(data: EventData) -> Iterator[Stored]:
 
 def bases_of(data: EventData) -> frozenset[int]:
     """Give the positions of all events that this one refers to."""
-    return frozenset(base for value in stored_values(data) for base in bases_of_value(value))
+    referring = (value for value in stored_values(data) if type(value) is not Whole)
+    return frozenset(base for value in referring for base in bases_of_value(value))
 
 
 def encode_body(data: EventData, bases: frozenset[int]) -> bytes:

@@ -18,6 +18,8 @@ __all__ = ["BusyHandler", "connect", "immutable_uri", "is_private"]
 
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 _CACHE_KIB = 16 * 1024
+# More than there are statements, so that each is prepared once for each connection.
+_CACHED_STATEMENTS = 128
 
 
 class BusyHandler:
@@ -69,7 +71,7 @@ def connect(path: str, *, flags: int, busy_timeout_ms: int, synchronous: str, wr
         synchronous: "FULL" or "NORMAL".
         writer: False forbids any change through this connection.
     """
-    connection = apsw.Connection(path, flags=flags)
+    connection = apsw.Connection(path, flags=flags, statementcachesize=_CACHED_STATEMENTS)
     try:
         connection.set_busy_handler(BusyHandler(busy_timeout_ms))
         # A hostile schema may not call functions, nor a string pass for a column.

@@ -178,12 +178,13 @@ def decode_value(array: Any, bases: tuple[int, ...]) -> Stored:
     Raises:
         ValueFormatError: it is not one that this version knows, or names a base that is not in the header.
     """
-    reader = _Reader(bases)
     if type(array) is not list or not array or type(array[0]) is not int:
         raise ValueFormatError("a value is not an array that begins with its kind")
+    # By far the most frequent, and the quickest this way.
+    if array[0] == _WHOLE and len(array) == 3 and type(array[1]) is str and type(array[2]) is bytes:
+        return Whole(array[1], array[2])
+    reader = _Reader(bases)
     match array:
-        case [0, str() as tag, bytes() as data]:
-            return Whole(tag, data)
         case [1, index]:
             return Carried(reader.base(index))
         case [2, list() as elements]:

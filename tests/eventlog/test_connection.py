@@ -138,3 +138,15 @@ def test_without_a_wal_nothing_is_made_beside_the_file(make_saver: Any, tmp_path
     with EventLog(saver.path, read_only=True) as log:
         assert [e.thread_id for e in log.read()] == ["t"]
         assert [p.name for p in tmp_path.iterdir()] == ["agent.db"]
+
+
+def test_a_statement_is_prepared_once_for_each_connection(file_saver: Any) -> None:
+    """A put's statements are all found in the cache the second time."""
+    config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    for n in range(3):
+        file_saver.put(config, {"v": 4, "id": str(n), "ts": "", "channel_values": {}}, {}, {})
+    with file_saver.log.database.exclusive() as connection:
+        before = connection.cache_stats()["misses"]
+    file_saver.put(config, {"v": 4, "id": "3", "ts": "", "channel_values": {}}, {}, {})
+    with file_saver.log.database.exclusive() as connection:
+        assert connection.cache_stats()["misses"] == before
