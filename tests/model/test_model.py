@@ -6,8 +6,10 @@ EVENTLOG_MODEL_EXAMPLES=2000 (and EVENTLOG_MODEL_STEPS=80) look longer, from ano
 from __future__ import annotations
 
 import os
+from unittest import mock
 
 from hypothesis import HealthCheck, Phase, settings
+from langgraph_eventlog.saver import differences, encoding, parts
 
 from .machine import SaverMachine
 
@@ -39,3 +41,23 @@ TestOnFile = SaverMachine.TestCase
 TestOnFile.settings = effort(45)
 TestInMemory = MemoryMachine.TestCase
 TestInMemory.settings = effort(10)
+
+
+class TestWithDifferences(SaverMachine.TestCase):
+    """The same with everything taken apart, and stored as differences however small."""
+
+    settings = effort(20)
+
+    def setUp(self) -> None:
+        for module, name, value in [
+            (parts, "_MIN_BYTES_APART", 0),
+            (parts, "_SMALL_TYPES", ()),
+            (parts, "_SMALL_TEXT", 0),
+            (encoding, "_MIN_FIELD_BYTES", 0),
+            (differences, "COST_OF_DIFFERENCE", -1_000),
+            (differences, "_MIN_PATCHED", 1),
+            (differences, "weight_of_difference", lambda _: 0),
+        ]:
+            patched = mock.patch.object(module, name, value)
+            patched.start()
+            self.addCleanup(patched.stop)
