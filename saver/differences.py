@@ -73,7 +73,7 @@ class Known:
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory."""
-        return sum(200 + value.memory for value in [*self.channels.values(), *self.fields.values()])
+        return 600 + sum(400 + value.memory for value in [*self.channels.values(), *self.fields.values()])
 
 
 def known_from_log(parts: Parts, chain: Chain, at: int) -> KnownValue:
