@@ -22,8 +22,9 @@ SOURCES := $(VENV)/sources.txt
 CORE_TESTS := tests/conformance tests/eventlog tests/saver
 PYTHONS := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help demo test test-all-pythons lint ruff mypy imports clean FORCE
+.PHONY: help demo test bench test-all-pythons lint ruff mypy imports clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -34,6 +35,9 @@ demo: $(VENV)/demo.stamp ## run agents, kill their process, resume them from the
 
 test: $(VENV)/dev.stamp ## run all tests; PYTEST_ARGS="tests/saver -x" for some
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/dev.stamp ## measure this saver beside LangGraph's own; BENCH_ARGS="--quick --only chat" for less
+	@$(BIN)/python tests/benchmarks $(BENCH_ARGS)
 
 lint: ruff mypy imports ## check style, types and the direction of imports
 
