@@ -16,6 +16,7 @@ __all__ = [
     "patch_frame",
     "weight",
     "weight_of_difference",
+    "weight_of_keys",
     "weight_of_value",
 ]
 
@@ -31,11 +32,18 @@ def weight(elements: Iterable[Element]) -> int:
     return sum((len(e.data) if isinstance(e, Whole) else 0) + _COST_OF_ELEMENT for e in elements)
 
 
+def weight_of_keys(keys: Iterable[str]) -> int:
+    """Give about how many bytes a dict's keys take in a record."""
+    return sum(len(key) for key in keys)
+
+
 def weight_of_value(value: Value) -> int:
     """Give about how many bytes a value takes in a record, in full."""
     if isinstance(value, Whole):
         return weight((value,))
-    return weight(value.values() if isinstance(value, dict) else value)
+    if isinstance(value, dict):
+        return weight(value.values()) + weight_of_keys(value)
+    return weight(value)
 
 
 def weight_of_difference(difference: Splice | Edit | Patch) -> int:
@@ -45,7 +53,8 @@ def weight_of_difference(difference: Splice | Edit | Patch) -> int:
             return COST_OF_DIFFERENCE + weight(difference.inserted)
         case Edit():
             changed = weight(element for _, element in difference.changed)
-            return COST_OF_DIFFERENCE + changed + 3 * len(difference.order or ())
+            keys = weight_of_keys(key for key, _ in difference.changed) + weight_of_keys(difference.removed)
+            return COST_OF_DIFFERENCE + changed + keys + 3 * len(difference.order or ())
         case Patch():
             return COST_OF_DIFFERENCE + len(difference.frame)
 

@@ -22,6 +22,8 @@ __all__ = ["MAX_PATCH_DEPTH", "Chain", "Resolver", "complete"]
 # Persisted: do not change. Writers stay below; readers refuse what is beyond.
 MAX_PATCH_DEPTH = 32
 
+# A value while differences are being applied to it.
+_Work = Whole | list[Whole] | dict[str, Whole]
 Load = Callable[[int], EventData | None]
 Field = Callable[[Put], Stored | None]
 
@@ -74,8 +76,15 @@ class Resolver:
         return self._resolve(position, "versions_seen", put.versions_seen, lambda base: base.versions_seen)
 
     def all_channels(self, position: int, put: Put) -> dict[str, Value]:
-        """Give all channels' values."""
-        return {name: self.channel(position, name, stored) for name, stored in put.channels.items()}
+        """Give all channels' values, which together have a limit, too."""
+        values: dict[str, Value] = {}
+        size = 0
+        for name, stored in put.channels.items():
+            values[name] = self.channel(position, name, stored)
+            size += weight_of_value(values[name])
+            if size > MAX_BODY_BYTES:
+                raise CorruptRecordError("its values are together too large", path=self._path, position=position)
+        return values
 
     def chain(self, position: int, name: str, stored: Stored) -> Chain:
         """Tell how a channel's value in the put at `position` is stored."""
@@ -115,14 +124,18 @@ class Resolver:
                 found = self._remember(position, name, value, Chain(weight_of_value(value)))
                 break
             position, stored = self._base(position, stored.base, field)
+        if not differences:
+            return found
         value, chain = found
+        # Changed in place, and only the outcome is kept: a copy for each difference would take memory and time for
+        # all of them.
+        work: _Work = list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, dict) else value
         for at, difference in reversed(differences):
             chain = chain.after(difference)
             if chain.patches > MAX_PATCH_DEPTH:
                 raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
-            value = self._apply(at, difference, value)
-            self._remember(at, name, value, chain)
-        return value, chain
+            work = self._apply(at, difference, work)
+        return self._remember(differences[0][0], name, tuple(work) if isinstance(work, list) else work, chain)
 
     def _remember(self, position: int, name: str, value: Value, chain: Chain) -> tuple[Value, Chain]:
         self._values[position, name] = value, chain
@@ -141,46 +154,47 @@ class Resolver:
         if isinstance(stored, Whole):
             return stored
         if isinstance(stored, ListOf):
-            return tuple(self._element(position, e) for e in stored.elements)
-        return {key: self._element(position, e) for key, e in stored.items}
+            return tuple(self._elements(position, stored.elements))
+        elements = self._elements(position, tuple(element for _, element in stored.items))
+        return dict(zip((key for key, _ in stored.items), elements, strict=True))
 
-    def _element(self, position: int, element: Element) -> Whole:
-        if isinstance(element, Whole):
-            return element
+    def _elements(self, position: int, elements: tuple[Element, ...]) -> list[Whole]:
+        # Many slices may be of the same few bytes: what they come to is checked before it is made.
+        if sum(element.length for element in elements if isinstance(element, Slice)) > MAX_BODY_BYTES:
+            raise _UnfitError("its elements are together too large")
+        return [element if isinstance(element, Whole) else self._slice(position, element) for element in elements]
+
+    def _slice(self, position: int, element: Slice) -> Whole:
         data = self._load(element.base) if element.base < position else None
         value = data.writes[element.slot].value if _has_slot(data, element) else None
         if not isinstance(value, Whole) or element.offset + element.length > len(value.data):
             raise _UnfitError(f"event {element.base} does not hold an element of it, as it should")
         return Whole(element.tag, value.data[element.offset : element.offset + element.length])
 
-    def _apply(self, position: int, difference: Splice | Edit | Patch, base: Value) -> Value:
+    def _apply(self, position: int, difference: Splice | Edit | Patch, work: _Work) -> _Work:
         match difference:
-            case Splice() if isinstance(base, tuple):
-                return self._splice(position, difference, base)
-            case Edit() if isinstance(base, dict):
-                return self._edit(position, difference, base)
-            case Patch() if isinstance(base, Whole) and base.tag == difference.tag:
-                return Whole(difference.tag, _unpatch(difference, base.data))
+            case Splice() if isinstance(work, list):
+                # Without the first check, each splice of a hostile chain could double the list.
+                if difference.prefix + difference.suffix > len(work):
+                    raise _UnfitError("it keeps more elements than there are")
+                inserted = self._elements(position, difference.inserted)
+                work[difference.prefix : len(work) - difference.suffix] = inserted
+                return work
+            case Edit() if isinstance(work, dict):
+                return self._edit(position, difference, work)
+            case Patch() if isinstance(work, Whole) and work.tag == difference.tag:
+                return Whole(difference.tag, _unpatch(difference, work.data))
         raise _UnfitError(f"event {difference.base} holds it in another form")
 
-    def _splice(self, position: int, splice: Splice, base: tuple[Whole, ...]) -> tuple[Whole, ...]:
-        kept = splice.prefix + splice.suffix
-        # Without the first check, each splice of a hostile chain could double the list.
-        if kept > len(base):
-            raise _UnfitError("it keeps more elements than there are")
-        inserted = tuple(self._element(position, e) for e in splice.inserted)
-        return base[: splice.prefix] + inserted + base[len(base) - splice.suffix :]
-
-    def _edit(self, position: int, edit: Edit, base: dict[str, Whole]) -> dict[str, Whole]:
-        edited = dict(base)
+    def _edit(self, position: int, edit: Edit, work: dict[str, Whole]) -> dict[str, Whole]:
         for key in edit.removed:
-            if edited.pop(key, None) is None:
+            if work.pop(key, None) is None:
                 raise _UnfitError("it loses a key that is not there")
-        for key, element in edit.changed:
-            edited[key] = self._element(position, element)
+        changed = self._elements(position, tuple(element for _, element in edit.changed))
+        work.update(zip((key for key, _ in edit.changed), changed, strict=True))
         if edit.order is None:
-            return edited
-        items = list(edited.items())
+            return work
+        items = list(work.items())
         if len(edit.order) != len(items):
             raise _UnfitError("its order is of another length")
         return dict(items[i] for i in edit.order)

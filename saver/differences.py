@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.delta import COST_OF_DIFFERENCE, common_ends, dict_edit, patch_frame, weight, weight_of_difference
+from ..eventlog.delta import (
+    COST_OF_DIFFERENCE,
+    common_ends,
+    dict_edit,
+    patch_frame,
+    weight,
+    weight_of_difference,
+    weight_of_keys,
+)
 from ..eventlog.resolve import MAX_PATCH_DEPTH, Chain
 from ..eventlog.value import Carried, DictOf, Edit, ListOf, Patch, Splice, Stored
 from .parts import Fingerprint, Form, Parts
@@ -48,7 +56,7 @@ class KnownValue:
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory."""
-        return 200 * len(self.fingerprints) + len(self.data or b"")
+        return 200 * len(self.fingerprints) + weight_of_keys(self.keys) + len(self.data or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,15 +139,17 @@ def _difference(parts: Parts, known: KnownValue, base: int) -> Splice | Edit | P
             return Splice(base, prefix, tuple(parts.stored(i) for i in inserted), suffix)
         case Form.DICT:
             changed, removed, order = dict_edit(known.keys, known.fingerprints, parts.keys, parts.fingerprints)
-            if not _is_of_use(parts, changed):
+            if not _is_of_use(parts, changed, removed):
                 return None
             return Edit(base, tuple((parts.keys[i], parts.stored(i)) for i in changed), tuple(removed), order)
         case Form.WHOLE:
             return _patch(parts, known, base)
 
 
-def _is_of_use(parts: Parts, changed: Sequence[int]) -> bool:
-    return COST_OF_DIFFERENCE + weight(parts.elements[i] for i in changed) < parts.size
+def _is_of_use(parts: Parts, changed: Sequence[int], removed: Sequence[str] = ()) -> bool:
+    keys = weight_of_keys(parts.keys[i] for i in changed) if parts.keys else 0
+    cost = COST_OF_DIFFERENCE + weight(parts.elements[i] for i in changed) + keys + weight_of_keys(removed)
+    return cost < parts.size
 
 
 def _patch(parts: Parts, known: KnownValue, base: int) -> Patch | None:

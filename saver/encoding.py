@@ -15,8 +15,9 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import ConfigError, EncodingError
+from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
 from ..eventlog.event import NewEvent, Put, PutWrites, Write
+from ..eventlog.record import MAX_BODY_BYTES
 from ..eventlog.value import Stored
 from .config import Address, text
 from .differences import Known, KnownValue, express
@@ -56,11 +57,16 @@ def encode_put(
     channels: dict[str, Stored] = {}
     now: dict[str, KnownValue] = {}
     before = {} if known is None else known.channels
+    size = 0
     # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
     for channel, value in dict(given.get("channel_values") or {}).items():
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        channels[channel], now[channel] = express(take_apart(serde, value, channel), before.get(channel))
+        parts = take_apart(serde, value, channel)
+        size += parts.size
+        if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
+            raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
+        channels[channel], now[channel] = express(parts, before.get(channel))
     fields: dict[str, Stored] = {}
     fields_now: dict[str, KnownValue] = {}
     for field in ("channel_versions", "versions_seen"):

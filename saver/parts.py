@@ -12,26 +12,22 @@ from enum import Enum
 from hashlib import sha256
 from typing import Any
 
+import msgpack
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ..eventlog.delta import weight
-from ..eventlog.errors import EncodingError
-from ..eventlog.plain import PlainDataError, pack
+from ..eventlog.delta import weight, weight_of_keys
+from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .serialising import dump, dump_plain
 
 __all__ = ["Fingerprint", "Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
 
+_MSGPACK = "msgpack"
 _MIN_BYTES_APART = 512
-# Numbers and the like: ten thousand of them are faster, and smaller, in one piece.
-_SMALL_TYPES = (int, float, bool, type(None))
-_SMALL_TEXT = 32
-
-# Of an element of one of these tags, the serializer makes the same in a list as by itself. A list of which one has
-# to be pickled is pickled whole, so that what its other elements are does not change.
-_SAME_APART = frozenset({"msgpack", "null", "bytes"})
+# Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
+_MIN_BYTES_AN_ELEMENT = 16
 
 # Identifies serialised bytes: the tag, and SHA-256 of the data.
 Fingerprint = tuple[str, bytes]
@@ -74,53 +70,62 @@ class Parts:
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
-        return weight(self.elements)
+        return weight(self.elements) + weight_of_keys(self.keys)
 
 
 def take_apart(serde: SerializerProtocol, value: Any, channel: str) -> Parts:
-    """Serialise a channel's value, by its elements where that is of use.
+    """Serialise a channel's value, and cut what the serializer made into its elements where that is of use.
+
+    Serialised once, in one piece: so that it is what the serializer makes of the whole, and of one moment, whatever
+    another thread does to it meanwhile.
 
     Raises:
         EncodingError: it cannot be serialised; it says where.
     """
-    # Exactly these: a subclass may do more.
     inner, cipher = serde, None
+    # Exactly these: a subclass may do more.
     if isinstance(serde, EncryptedSerializer) and type(serde) is EncryptedSerializer:
         inner, cipher = serde.serde, serde.cipher
-    if type(inner) is JsonPlusSerializer:
-        parts = _elements(inner, value, channel, cipher)
-        if parts is not None:
-            return parts
-    return _parts(Form.WHOLE, (), (dump(inner, value, channel),), cipher)
+    whole = dump(inner, value, channel)
+    if type(inner) is JsonPlusSerializer and whole.tag == _MSGPACK and len(whole.data) >= _MIN_BYTES_APART:
+        if type(value) is list:
+            elements = _cut(whole.data, Form.LIST)
+            if elements is not None:
+                return _parts(Form.LIST, (), elements, cipher)
+        # A dict's keys stand in the record as they are: under encryption they may not.
+        elif type(value) is dict and cipher is None:
+            items = _cut(whole.data, Form.DICT)
+            keys = None if items is None else _keys(items[::2])
+            if items is not None and keys is not None:
+                return _parts(Form.DICT, keys, items[1::2], cipher)
+    return _parts(Form.WHOLE, (), (whole,), cipher)
 
 
-def _elements(serde: SerializerProtocol, value: Any, channel: str, cipher: CipherProtocol | None) -> Parts | None:
-    # Copies, each made in one step: another thread may be changing the value.
-    if type(value) is list:
-        items = list(value)
-        form, keys = Form.LIST, ()
-    elif type(value) is dict:
-        copied = dict(value)
-        if not all(type(key) is str for key in copied):
-            return None
-        form, keys, items = Form.DICT, tuple(copied), list(copied.values())
-    else:
-        return None
-    if not _worth_it(items):
-        return None
+def _cut(data: bytes, form: Form) -> tuple[Whole, ...] | None:
+    """Cut a msgpack array or map into the bytes of its elements (of a map, keys and values in turn).
+
+    None, if it is not one, or its elements are so small that apart they would take more than together.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+    unpacker.feed(data)
     try:
-        elements = tuple(dump(serde, item, channel) for item in items)
-    except EncodingError:
-        return None  # serialised in one piece, it says at which place
-    if weight(elements) < _MIN_BYTES_APART or not all(element.tag in _SAME_APART for element in elements):
+        count = unpacker.read_array_header() if form is Form.LIST else 2 * unpacker.read_map_header()
+        if count == 0 or len(data) < _MIN_BYTES_AN_ELEMENT * count:
+            return None
+        elements, start = [], unpacker.tell()
+        for _ in range(count):
+            unpacker.skip()
+            end = unpacker.tell()
+            elements.append(Whole(_MSGPACK, data[start:end]))
+            start = end
+    except (ValueError, msgpack.UnpackException):
         return None
-    return _parts(form, keys, elements, cipher)
+    return tuple(elements) if start == len(data) else None
 
 
-def _worth_it(items: list[Any]) -> bool:
-    """Tell whether elements may be larger than what taking them apart costs, by a look at three of them."""
-    sample = (items[0], items[len(items) // 2], items[-1]) if items else ()
-    return not all(type(item) in _SMALL_TYPES or (type(item) is str and len(item) < _SMALL_TEXT) for item in sample)
+def _keys(keys: tuple[Whole, ...]) -> tuple[str, ...] | None:
+    decoded = tuple(unpack(key.data) for key in keys)
+    return decoded if all(type(key) is str for key in decoded) else None
 
 
 def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:

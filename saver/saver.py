@@ -126,9 +126,10 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             EncodingError: a value cannot be serialised; it says which.
         """
         address = Address.of(config)
-        known = self._known(address)
+        serde = self.serde  # once: it may be replaced meanwhile
+        known = self._known(address, serde)
         while True:
-            event, now_known = encode_put(self.serde, config, checkpoint, metadata, known=known)
+            event, now_known = encode_put(serde, config, checkpoint, metadata, known=known)
             try:
                 recorded = self.log.append(event)
                 break
@@ -139,11 +140,10 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         self._core.reuse.remember(key, now_known.stored_at(recorded.position))
         return address.config(checkpoint_id)
 
-    def _known(self, address: Address) -> Known | None:
+    def _known(self, address: Address, serde: SerializerProtocol) -> Known | None:
         """Give what is known of the parent's values, reading them if this process did not put them."""
         if address.checkpoint_id is None:
             return None
-        serde = self.serde
         key = (address.thread_id, address.namespace, address.checkpoint_id)
         known = self._core.reuse.get(key, serde)
         if known is not None:

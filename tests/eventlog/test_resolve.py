@@ -177,6 +177,22 @@ def test_what_does_not_fit_is_damage_at_the_event_that_refers(name: str):
     assert caught.value.path == "test.db"
 
 
+def test_many_slices_of_the_same_bytes_are_refused_before_they_are_made():
+    events = {
+        1: PutWrites("c", "task", "", (Write("x", 0, Whole("t", bytes(20_000_000))),)),
+        2: put(x=ListOf(tuple(Slice("t", 1, 0, 0, 20_000_000) for _ in range(200)))),
+    }
+    with pytest.raises(CorruptRecordError, match="together too large"):
+        Resolver(events.get, path="test.db").channel(2, "x", events[2].channels["x"])
+
+
+def test_the_values_of_a_checkpoint_have_a_limit_together(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("langgraph_eventlog.eventlog.resolve.MAX_BODY_BYTES", 1_000)
+    found = put(a=Whole("t", bytes(600)), b=Whole("t", bytes(600)))
+    with pytest.raises(CorruptRecordError, match="together too large"):
+        Resolver({1: found}.get, path="test.db").all_channels(1, found)
+
+
 def test_a_value_never_refers_to_itself_or_to_what_comes_after_it():
     for base in (2, 3):
         events = {2: put(x=Carried(base)), 3: put(x=w("later"))}

@@ -51,8 +51,7 @@ class TestWithDifferences(SaverMachine.TestCase):
     def setUp(self) -> None:
         for module, name, value in [
             (parts, "_MIN_BYTES_APART", 0),
-            (parts, "_SMALL_TYPES", ()),
-            (parts, "_SMALL_TEXT", 0),
+            (parts, "_MIN_BYTES_AN_ELEMENT", 0),
             (encoding, "_MIN_FIELD_BYTES", 0),
             (differences, "COST_OF_DIFFERENCE", -1_000),
             (differences, "_MIN_PATCHED", 1),

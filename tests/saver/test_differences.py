@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import threading
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,7 @@ TEXT = "The quick brown fox jumps over the lazy dog. "
 def small_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take everything apart, and make every difference, however small."""
     monkeypatch.setattr(parts, "_MIN_BYTES_APART", 0)
-    monkeypatch.setattr(parts, "_SMALL_TEXT", 0)
-    monkeypatch.setattr(parts, "_SMALL_TYPES", ())
+    monkeypatch.setattr(parts, "_MIN_BYTES_AN_ELEMENT", 0)
     monkeypatch.setattr(differences, "COST_OF_DIFFERENCE", -1_000)
     monkeypatch.setattr(log_delta, "COST_OF_DIFFERENCE", 1)
     monkeypatch.setattr(differences, "_MIN_PATCHED", 1)
@@ -218,6 +219,117 @@ def test_a_bytearray_in_a_list_comes_back_as_it_does_from_the_serializer(file_sa
     found = file_saver.get_tuple(chain.config)
     assert found is not None
     assert told(found.checkpoint["channel_values"]["x"]) == told(as_stored(value))
+
+
+def test_no_key_of_a_dict_is_readable_under_encryption(make_saver: Any, tmp_path: Path) -> None:
+    """Keys of dicts that are taken apart stand in the record as they are: so under encryption none is."""
+    saver = make_saver(serde=EncryptedSerializer.from_pycryptodome_aes(SERDE, key=b"k" * 16))
+    chain = Chain(saver)
+    chain.put({"patients": {"SECRETNAME": TEXT * 20, "b": TEXT * 20}})
+    chain.put({"patients": {"SECRETNAME": TEXT * 20, "b": TEXT * 20, "SECRETNAME2": "x"}})
+    assert all(isinstance(stored, Whole) for stored in chain.stored("patients"))
+    saver.close()
+    assert b"SECRETNAME" not in (tmp_path / "agent.db").read_bytes()
+
+
+def test_a_value_is_of_one_moment_whatever_another_thread_does_to_it(file_saver: EventLogSaver) -> None:
+    """It is serialised in one piece: the first and the last element always say the same."""
+    value = [{"n": 0, "text": TEXT}] + [{"text": TEXT} for _ in range(2_000)] + [{"n": 0, "text": TEXT}]
+    stop = threading.Event()
+
+    def change() -> None:
+        for i in itertools.count(1):
+            if stop.is_set():
+                return
+            # One statement of C: no other thread sees it half done.
+            value[0], value[-1] = {"n": i, "text": TEXT}, {"n": i, "text": TEXT}
+
+    changing = threading.Thread(target=change)
+    changing.start()
+    try:
+        chain = Chain(file_saver)
+        for _ in range(20):
+            chain.put({"x": value})
+    finally:
+        stop.set()
+        changing.join()
+    for found in file_saver.list(None):
+        first, *_, last = found.checkpoint["channel_values"]["x"]
+        assert abs(first["n"] - last["n"]) <= 1
+
+
+class Subclass(bytes):
+    """The serializer takes it by itself, and not in a list."""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[Subclass(b"x" * 600), (1, 2)], {"\ud800": "x" * 600, "b": (1, 2)}, [("x" * 600, 1), {1, 2}], [(1, TEXT * 20)]],
+    ids=["bytes", "surrogate", "set", "tuple"],
+)
+def test_what_is_read_is_what_the_serializer_makes_of_the_whole(make_saver: Any, value: Any) -> None:
+    """With pickle_fallback, one element that cannot be packed decides about all of them."""
+    serde = JsonPlusSerializer(pickle_fallback=True)
+    saver = make_saver(serde=serde)
+    chain = Chain(saver)
+    chain.put({"x": value})
+    found = saver.get_tuple(chain.config)
+    assert found is not None
+    assert told(found.checkpoint["channel_values"]["x"]) == told(serde.loads_typed(serde.dumps_typed(value)))
+
+
+def test_a_serializer_that_is_replaced_during_a_put_does_not_mix_with_the_old_one(
+    make_saver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = make_saver(serde=EncryptedSerializer.from_pycryptodome_aes(SERDE, key=b"a" * 16))
+    other = EncryptedSerializer.from_pycryptodome_aes(SERDE, key=b"b" * 16)
+    chain = Chain(saver)
+    chain.put({"x": TEXT * 20})
+    real = saver._known
+
+    def known(*args: Any) -> Any:
+        found = real(*args)
+        saver.serde = other
+        return found
+
+    monkeypatch.setattr(saver, "_known", known)
+    config = chain.put({"x": TEXT * 20})
+    saver.serde = EncryptedSerializer.from_pycryptodome_aes(SERDE, key=b"a" * 16)
+    found = saver.get_tuple(config)
+    assert found is not None
+    assert found.checkpoint["channel_values"]["x"] == TEXT * 20
+
+
+def test_keys_weigh_what_they_weigh(file_saver: EventLogSaver) -> None:
+    """Otherwise edits of long keys would pile up behind a small keyframe."""
+    chain = Chain(file_saver)
+    small = {str(i): TEXT for i in range(20)}
+    for n in range(30):
+        chain.put({"d": {**small, f"{n}" * 2_000: "x"} if n % 2 else small})
+    since = keyframe = 0
+    for stored in chain.stored("d"):
+        if isinstance(stored, Edit):
+            since += sum(len(key) for key, _ in stored.changed) + sum(len(key) for key in stored.removed)
+        elif not isinstance(stored, Carried):
+            keyframe, since = log_delta.weight_of_value(complete(stored)), 0
+        assert since <= keyframe
+
+
+def test_a_long_chain_of_a_long_list_is_read_without_a_copy_for_each_link(file_saver: EventLogSaver) -> None:
+    chain = Chain(file_saver)
+    value = [f"{i:030}" for i in range(5_000)]
+    for _ in range(200):
+        value.append("one more, of a length that is of no account")
+        chain.put({"x": value})
+    tracemalloc.start()
+    try:
+        found = file_saver.get_tuple(chain.config)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found is not None
+    assert found.checkpoint["channel_values"]["x"] == value
+    assert peak < 20_000_000, "200 copies of 5,000 references would be 8 MB each way; elements 250 kB"
 
 
 # What is read.
