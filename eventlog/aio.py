@@ -13,14 +13,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.to_thread
 import sniffio
 from anyio.lowlevel import RunVar
 
-__all__ = ["iterate", "run", "waker"]
+__all__ = ["AsyncClosing", "iterate", "run", "waker"]
 
 T = TypeVar("T")
 
@@ -66,6 +67,26 @@ async def _run_on_asyncio(function: Callable[..., T], *args: Any) -> T:
         if not call.cancelled():
             call.exception()  # the caller is told that it was cancelled, not what became of the call
         raise
+
+
+class AsyncClosing:
+    """What is closed by `async with`, or aclose(), as by its sync close()."""
+
+    if TYPE_CHECKING:
+
+        def close(self) -> None: ...
+
+    async def aclose(self) -> None:
+        """Async `close`."""
+        await run(self.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
 
 def iterate(iterator: Iterator[T]) -> AsyncIterator[T]:

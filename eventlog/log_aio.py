@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from .aio import iterate, run
+from .aio import AsyncClosing, iterate, run
 from .event import Head, Kind, RecordedEvent
 from .finding import Finding
 
 __all__ = ["AsyncLogTwins"]
 
 
-class AsyncLogTwins:
+class AsyncLogTwins(AsyncClosing):
     """Async twins of the log's methods, for asyncio and trio."""
 
     if TYPE_CHECKING:
@@ -28,7 +27,6 @@ class AsyncLogTwins:
         ) -> Iterator[RecordedEvent]: ...
         def head(self) -> Head: ...
         def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]: ...
-        def close(self) -> None: ...
 
     async def aread(
         self,
@@ -50,15 +48,3 @@ class AsyncLogTwins:
         """Async `verify`."""
         async for finding in iterate(self.verify(anchor=anchor)):
             yield finding
-
-    async def aclose(self) -> None:
-        """Async `close`."""
-        await run(self.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.aclose()

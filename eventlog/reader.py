@@ -21,7 +21,6 @@ __all__ = ["EventReader", "Row", "touches"]
 _COLUMNS = """
 SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
 FROM event AS e LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread"""
-_ONE = f"{_COLUMNS} WHERE e.position = ?"
 _AFTER = f"{_COLUMNS} WHERE e.position > ? ORDER BY e.position LIMIT ?"
 # The inner select reads the index alone; events of the whole log (stream NULL) may be about the thread, too.
 _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
@@ -45,11 +44,6 @@ class EventReader:
         position, link = the_row(connection, _HEAD)
         return Head(position, link)
 
-    def one(self, connection: apsw.Connection, position: int) -> RecordedEvent | None:
-        """Give the event at a position; None if it has been erased or was never there."""
-        row = one_row(connection, _ONE, (position,))
-        return None if row is None else self.to_event(row)
-
     def data(self, connection: apsw.Connection, position: int) -> tuple[int | None, EventData, int] | None:
         """Give (stream, data, size of the record) of an event, without what else a RecordedEvent knows.
 
@@ -64,14 +58,14 @@ class EventReader:
         kind, stream, record, digest = row
         return stream, self.decode(position, kind, record, digest), len(record)
 
-    def resolver(self, connection: apsw.Connection, *, keep: int | None = None) -> Resolver:
+    def resolver(self, connection: apsw.Connection) -> Resolver:
         """Give what puts values together, for as long as the caller's transaction lasts."""
 
         def load(position: int) -> EventData | None:
             found = self.data(connection, position)
             return None if found is None else found[1]
 
-        return Resolver(load, path=self._path, keep=keep)
+        return Resolver(load, path=self._path)
 
     def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:
         """Give the rows of up to `limit` events after a position, in order.

@@ -47,7 +47,7 @@ class Chain:
 
 
 class Resolver:
-    """Resolves values, each once: what several checkpoints share is put together for the first of them.
+    """Resolves values, and remembers what they came to: what is carried, or differed from, is not resolved again.
 
     Args:
         load: gives the data of the event at a position, None if it is not there. May raise.

@@ -1,6 +1,6 @@
 """Checking a log against FORMAT.md section 9: findings are yielded, never raised.
 
-Memory grows with the number of erased events, and with nothing else.
+Memory grows with the number of erased events and of streams that copies made, not with the log.
 """
 
 from __future__ import annotations

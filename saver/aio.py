@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -16,12 +15,12 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 
-from ..eventlog.aio import iterate, run
+from ..eventlog.aio import AsyncClosing, iterate, run
 
 __all__ = ["AsyncTwins"]
 
 
-class AsyncTwins:
+class AsyncTwins(AsyncClosing):
     """Async twins of the saver's methods, for asyncio and trio. Cancelling one waits until its sync twin is done.
 
     An event is in, or it is not.
@@ -58,7 +57,6 @@ class AsyncTwins:
         ) -> Mapping[str, DeltaChannelHistory]: ...
         def rebuild(self, projection: str | None = None) -> None: ...
         def setup(self) -> None: ...
-        def close(self) -> None: ...
 
     async def aget(self, config: RunnableConfig) -> Checkpoint | None:
         """Async `get`."""
@@ -125,15 +123,3 @@ class AsyncTwins:
     async def asetup(self) -> None:
         """Async `setup`."""
         await run(self.setup)
-
-    async def aclose(self) -> None:
-        """Async `close`."""
-        await run(self.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        await self.aclose()

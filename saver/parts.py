@@ -50,6 +50,7 @@ class Parts:
         keys: of a dict; () otherwise.
         elements: its elements; of a whole value, the one that it is.
         fingerprints: what identifies each element.
+        size: about how many bytes it takes.
         cipher: encrypts what is stored; None: nothing does.
     """
 
@@ -57,6 +58,7 @@ class Parts:
     keys: tuple[str, ...]
     elements: tuple[Whole, ...]
     fingerprints: tuple[Fingerprint, ...]
+    size: int
     cipher: CipherProtocol | None = None
 
     def stored(self, index: int) -> Whole:
@@ -66,11 +68,6 @@ class Parts:
             return element
         name, data = self.cipher.encrypt(element.data)
         return Whole(f"{element.tag}+{name}", data)
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it takes."""
-        return weight(self.elements) + weight_of_keys(self.keys)
 
 
 def take_apart(serde: SerializerProtocol, value: Any, channel: str) -> Parts:
@@ -156,4 +153,4 @@ def _parts(form: Form, keys: tuple[str, ...], elements: tuple[Whole, ...], ciphe
     # The mark keeps a plaintext base from being mistaken for what an encrypting serializer would store.
     mark = "" if cipher is None else "+"
     prints = tuple((element.tag + mark, sha256(element.data).digest()) for element in elements)
-    return Parts(form, keys, elements, prints, cipher)
+    return Parts(form, keys, elements, prints, weight(elements) + weight_of_keys(keys), cipher)

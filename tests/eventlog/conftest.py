@@ -102,7 +102,7 @@ def erase(saver: EventLogSaver, positions: list[int], *, declared: bool = True) 
     def decide(connection: Any) -> NewEvent:
         size = 0
         for position in positions:
-            event = saver.log.reader.one(connection, position)
+            event = next(saver.log.read(after=position - 1, limit=1))
             address = (event.thread_id, event.checkpoint_ns)
             inner = inner_of(recorded_at=event.recorded_at, address=address, digest=event.digest)
             connection.execute("INSERT INTO erased VALUES (?, ?, ?)", (position, int(event.kind), inner))

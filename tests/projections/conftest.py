@@ -121,7 +121,7 @@ class Steps:
 
         def decide(connection: Any) -> NewEvent:
             for position in positions:
-                event = saver.log.reader.one(connection, position)
+                event = next(saver.log.read(after=position - 1, limit=1))
                 assert event is not None
                 address = (event.thread_id or "", event.checkpoint_ns or "")
                 inner = inner_of(recorded_at=event.recorded_at, address=address, digest=event.digest)
