@@ -1,4 +1,4 @@
-"""What a saver and its clones share: the log, the projections, and what is known for reuse."""
+"""What a saver and its clones share: the log, the projections, and the memory of what was put."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..eventlog.errors import ConfigError
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from ..projections.projector import Projector
-from .reuse import Reuse
+from .memory import Memory
 
 __all__ = ["Core"]
 
@@ -26,9 +27,12 @@ class Core:
         read_only: bool,
         projections: Sequence[Any],
         clock: Callable[[], int] | None,
+        memory_bytes: int,
     ) -> None:
+        if not isinstance(memory_bytes, int) or memory_bytes < 0:
+            raise ConfigError(f"memory_bytes is a whole number, 0 or more, not {memory_bytes!r}")
         self.projector = Projector(projections)
-        self.reuse = Reuse()
+        self.memory = Memory(memory_bytes)
         self.log = EventLog(
             path,
             synchronous=synchronous,
@@ -37,7 +41,7 @@ class Core:
             follower=self.projector,
             clock=clock,
         )
-        self.log.database.in_child.append(self.reuse.renew)
+        self.log.database.in_child.append(self.memory.renew)
 
     @property
     def views(self) -> BuiltIn:

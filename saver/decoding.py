@@ -21,7 +21,8 @@ from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import EffectiveWrite, WritesRow, effective
 from .config import config_of
-from .differences import Known, KnownValue, known_from_log
+from .differences import known_from_log
+from .known import Known, KnownValue
 from .parts import parts_of_value
 from .serialising import load, load_metadata, load_value
 
@@ -111,7 +112,7 @@ class Gatherer:
             "channel_versions": known(put.channel_versions, self._resolver.channel_versions(at, put), versions),
             "versions_seen": known(put.versions_seen, self._resolver.versions_seen(at, put), seen),
         }
-        return Known(serde, channels, fields)
+        return Known(serde, at, channels, fields)
 
     def _event(self, position: int, needed_by: int) -> tuple[int | None, EventData]:
         found = self._read(position)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 from uuid import UUID
 
@@ -18,62 +19,81 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
 from ..eventlog.event import NewEvent, Put, PutWrites, Write
 from ..eventlog.record import MAX_BODY_BYTES
-from ..eventlog.value import Stored
+from ..eventlog.value import Slice, Stored, Whole
 from .config import Address, text
-from .differences import Known, KnownValue, express
-from .parts import parts_of_plain, take_apart
+from .differences import express
+from .known import Known, KnownValue
+from .parts import parts_of_plain, pieces, take_apart
 from .serialising import dump, dump_metadata
 
-__all__ = ["encode_put", "encode_writes"]
+__all__ = ["EncodedPut", "encode_put", "encode_writes", "slices_of"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
 _FRAME = frozenset({"v", "ts", "updated_channels"})
 _MIN_FIELD_BYTES = 64
+# Smaller ones are no larger when they are stored again.
+_MIN_SLICE_BYTES = 64
 _PLAIN_TYPES = (str, int, float, type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPut:
+    """A put, encoded, and what is known of its values once it has been appended."""
+
+    event: NewEvent
+    serde: SerializerProtocol
+    channels: Mapping[str, KnownValue]
+    fields: Mapping[str, KnownValue]
+
+    def known(self, position: int) -> Known:
+        """Give what is known of the checkpoint, which has been appended at a position."""
+        return Known(self.serde, position, self.channels, self.fields)
 
 
 def encode_put(
     serde: SerializerProtocol,
     config: RunnableConfig,
+    address: Address,
     checkpoint: Checkpoint,
     metadata: CheckpointMetadata,
     *,
     known: Known | None,
-) -> tuple[NewEvent, Known]:
-    """Give the event of a put, and what is known of its values once it is appended.
+) -> EncodedPut:
+    """Encode a put.
 
     Everything in `channel_values` is stored, whatever the versions say: by reference where `known`, the parent's
-    values, has the same serialised bytes; as a difference to the parent's where that is smaller; else in full.
+    values, has the same; as a difference to the parent's where that is smaller; else in full.
 
     Raises:
         EncodingError: a value cannot be serialised.
         ConfigError: an id is missing or cannot be stored.
     """
-    address = Address.of(config)
     given = cast("dict[str, Any]", checkpoint)
     if not given.get("id"):
         raise ConfigError("the checkpoint has no id")
     channels: dict[str, Stored] = {}
     now: dict[str, KnownValue] = {}
-    before = {} if known is None else known.channels
     size = 0
     # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
     for channel, value in dict(given.get("channel_values") or {}).items():
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        parts = take_apart(serde, value, channel)
+        before = None if known is None else known.channels.get(channel)
+        parts = take_apart(serde, value, channel, before)
         size += parts.size
         if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
             raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
-        channels[channel], now[channel] = express(parts, before.get(channel))
+        channels[channel], now[channel] = express(parts, before, known)
     fields: dict[str, Stored] = {}
     fields_now: dict[str, KnownValue] = {}
     for field in ("channel_versions", "versions_seen"):
         parts = parts_of_plain(serde, given.get(field, {}), field)
         # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
         worth_it = known is not None and parts.size >= _MIN_FIELD_BYTES
-        fields[field], fields_now[field] = express(parts, known.fields.get(field) if known and worth_it else None)
+        fields[field], fields_now[field] = express(
+            parts, known.fields.get(field) if known and worth_it else None, known
+        )
     frame = {name: given[name] for name in _FRAME if name in given and _is_plain(given[name])}
     rest = {name: value for name, value in given.items() if name not in _OWN_PLACE and name not in frame}
     put = Put(
@@ -86,12 +106,12 @@ def encode_put(
         frame=frame,
         rest=dump(serde, rest, "checkpoint") if rest else None,
     )
-    return NewEvent(put, address.thread_id, address.namespace), Known(serde, now, fields_now)
+    return EncodedPut(NewEvent(put, address.thread_id, address.namespace), serde, now, fields_now)
 
 
 def encode_writes(
     serde: SerializerProtocol,
-    config: RunnableConfig,
+    address: Address,
     writes: Sequence[tuple[str, Any]],
     task_id: str,
     task_path: str,
@@ -102,7 +122,6 @@ def encode_writes(
         EncodingError: a value cannot be serialised.
         ConfigError: an id is missing or cannot be stored.
     """
-    address = Address.of(config)
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
     for channel, _ in writes:
@@ -114,6 +133,17 @@ def encode_writes(
     )
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), recorded)
     return NewEvent(data, address.thread_id, address.namespace)
+
+
+def slices_of(data: PutWrites, position: int) -> dict[bytes, Slice]:
+    """Give the serialised values, and parts of values, that stand in a put_writes, and where."""
+    slices: dict[bytes, Slice] = {}
+    for slot, write in enumerate(data.writes):
+        if isinstance(write.value, Whole) and len(write.value.data) >= _MIN_SLICE_BYTES:
+            for offset, piece in pieces(write.value):
+                if len(piece) >= _MIN_SLICE_BYTES:
+                    slices[piece] = Slice(write.value.tag, position, slot, offset, len(piece))
+    return slices
 
 
 def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:

@@ -21,6 +21,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import BaseErasedError, ConfigError, check_limit
+from ..eventlog.event import PutWrites
 from ..eventlog.log import EventLog
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
@@ -29,10 +30,11 @@ from .copying import Copier
 from .core import Core
 from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
-from .differences import Known
-from .encoding import encode_put, encode_writes
+from .encoding import encode_put, encode_writes, slices_of
 from .filters import compile_filter
+from .known import Known
 from .listing import Listing
+from .memory import Key
 from .removing import Remover
 from .threads import ThreadMethods
 
@@ -58,6 +60,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         read_only: never change the file.
         projections: a user's own, see langgraph_eventlog.projections.Projection.
         clock: gives the present, UTC, in microseconds since 1970-01-01.
+        memory_bytes: how much may be remembered, per process, of the checkpoints that were put last, so that the next
+            put serialises only what is new. 0: nothing; each put then reads its parent's values from the log.
 
     Raises:
         LogOpenError: and its kinds NotAnEventLogError and NewerFormatError: `path` cannot be a log; what is there
@@ -77,6 +81,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         read_only: bool = False,
         projections: Sequence[Any] = (),
         clock: Callable[[], int] | None = None,
+        memory_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         super().__init__(serde=serde)
         self._core = Core(
@@ -86,6 +91,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             read_only=read_only,
             projections=projections,
             clock=clock,
+            memory_bytes=memory_bytes,
         )
 
     @classmethod
@@ -129,30 +135,30 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         serde = self.serde  # once: it may be replaced meanwhile
         known = self._known(address, serde)
         while True:
-            event, now_known = encode_put(serde, config, checkpoint, metadata, known=known)
+            encoded = encode_put(serde, config, address, checkpoint, metadata, known=known)
             try:
-                recorded = self.log.append(event)
+                recorded = self.log.append(encoded.event)
                 break
             except BaseErasedError:
                 known = None  # compaction was quicker: store everything whole
-        checkpoint_id: str = event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
+        checkpoint_id: str = encoded.event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
         key = (address.thread_id, address.namespace, checkpoint_id)
-        self._core.reuse.remember(key, now_known.stored_at(recorded.position))
+        self._core.memory.remember(key, encoded.known(recorded.position), parent=_key(address))
         return address.config(checkpoint_id)
 
     def _known(self, address: Address, serde: SerializerProtocol) -> Known | None:
         """Give what is known of the parent's values, reading them if this process did not put them."""
-        if address.checkpoint_id is None:
+        key = _key(address)
+        if key is None:
             return None
-        key = (address.thread_id, address.namespace, address.checkpoint_id)
-        known = self._core.reuse.get(key, serde)
+        known = self._core.memory.get(key, serde)
         if known is not None:
             return known
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
             known = None if row is None else self._gatherer(connection).known(row, serde)
         if known is not None:
-            self._core.reuse.remember(key, known)
+            self._core.memory.remember(key, known)
         return known
 
     def put_writes(
@@ -166,9 +172,14 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         Raises:
             EncodingError: a value cannot be serialised; it says which.
         """
-        event = encode_writes(self.serde, config, writes, task_id, task_path)
-        if writes:
-            self.log.append(event)
+        serde, address = self.serde, Address.of(config)
+        event = encode_writes(serde, address, writes, task_id, task_path)
+        if not writes:
+            return
+        recorded = self.log.append(event)
+        key = _key(address)
+        if key is not None and isinstance(recorded.data, PutWrites):
+            self._core.memory.remember_written(key, serde, slices_of(recorded.data, recorded.position))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
@@ -325,3 +336,9 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
 
     def __repr__(self) -> str:
         return f"<EventLogSaver {self.path!r}{' closed' if self.log.closed else ''}>"
+
+
+def _key(address: Address) -> Key | None:
+    if address.checkpoint_id is None:
+        return None
+    return address.thread_id, address.namespace, address.checkpoint_id

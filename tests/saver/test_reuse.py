@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
-from langgraph_eventlog.eventlog import Carried, EventLog, Put, Whole
+from langgraph_eventlog.eventlog import Carried, ConfigError, EventLog, Put, Whole
 from langgraph_eventlog.saver import EventLogSaver
 
 BIG = {"text": ["unchanged"] * 100}
@@ -257,15 +257,29 @@ def test_threads_that_share_a_saver_carry_only_what_is_theirs(sync_twin: Any) ->
     assert len(whole) == 8
 
 
-def test_what_is_remembered_is_bounded(
-    make_saver: Callable[..., EventLogSaver], monkeypatch: Any, twin_of: Any
-) -> None:
+def test_what_is_remembered_is_bounded(make_saver: Callable[..., EventLogSaver], twin_of: Any) -> None:
     """The least recently used is forgotten, and read again when it is needed."""
-    monkeypatch.setattr("langgraph_eventlog.saver.reuse._MAX_BYTES", 10_000)
-    twin = twin_of(make_saver(synchronous="NORMAL"))
+    twin = twin_of(make_saver(synchronous="NORMAL", memory_bytes=20_000))
+    memory = twin.saver._core.memory
     for n in range(30):
         twin.put("1", {"x": BIG, "y": n}, thread=str(n))
-    assert 1 < len(twin.saver._core.reuse._known) < 30
+        assert memory.used_bytes <= 20_000
+    assert 1 < len(memory._known) < 30
     for n in range(30):
         twin.put("2", {"x": BIG, "y": n}, parent="1", thread=str(n))
     assert [stored(twin.saver.log, 31 + n) for n in range(30)] == [{"x": n + 1, "y": n + 1} for n in range(30)]
+
+
+def test_without_memory_the_parent_is_read_from_the_log(make_saver: Callable[..., EventLogSaver], twin_of: Any) -> None:
+    twin = twin_of(make_saver(memory_bytes=0))
+    twin.put("1", {"x": BIG, "y": 1})
+    twin.put("2", {"x": BIG, "y": 2}, parent="1")
+    assert stored(twin.saver.log, 2) == {"x": 1, "y": None}
+    assert twin.saver._core.memory.used_bytes == 0
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, None, "64"])
+def test_what_is_no_number_of_bytes_is_an_error(tmp_path: Any, wrong: Any) -> None:
+    with pytest.raises(ConfigError, match="memory_bytes"):
+        EventLogSaver(tmp_path / "a.db", memory_bytes=wrong)
+    assert not (tmp_path / "a.db").exists()
