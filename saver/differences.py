@@ -7,7 +7,6 @@ only if it is smaller. Keyframes bound what reading costs: differences since the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ..eventlog.delta import (
     COST_OF_DIFFERENCE,
@@ -20,8 +19,8 @@ from ..eventlog.delta import (
 )
 from ..eventlog.resolve import MAX_PATCH_DEPTH, Chain
 from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored
-from .known import Form, Known, KnownValue
-from .parts import Parts
+from .known import Known, KnownValue
+from .parts import Form, Parts
 
 __all__ = ["express", "known_from_log"]
 
@@ -32,16 +31,7 @@ _MAX_PATCHED = 4 * 1024 * 1024
 
 def known_from_log(parts: Parts, chain: Chain, at: int) -> KnownValue:
     """Give what is known of a value that was read."""
-    return KnownValue(
-        at=at,
-        form=parts.form,
-        keys=parts.keys,
-        elements=parts.elements,
-        size=parts.size,
-        keyframe=chain.keyframe,
-        since=chain.since,
-        patches=chain.patches,
-    )
+    return KnownValue(at, parts, chain.keyframe, chain.since, chain.patches)
 
 
 def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tuple[Stored, KnownValue]:
@@ -53,60 +43,42 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         known: what is known of the parent.
     """
     # What an encrypting serializer is about to store is never a difference to what stands in the log in plain text.
-    if before is not None and known is not None and before.form is parts.form and before.encrypted is parts.encrypted:
+    if (
+        before is not None
+        and known is not None
+        and before.parts.form is parts.form
+        and before.parts.encrypted is parts.encrypted
+    ):
         base = known.at(before)
-        if _is_the_same(parts, before):
-            return Carried(base), _carried(parts, before, base)
+        if _is_the_same(parts, before.parts):
+            return Carried(base), KnownValue(base, parts, before.keyframe, before.since, before.patches)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
             since = before.since + weight_of_difference(difference)
             # Differences weigh at most as much as what they are to: so much more is read, and no more.
             if since <= before.keyframe:
-                return difference, _known(parts, before.keyframe, since, before.patches + isinstance(difference, Patch))
-    return _in_full(parts), _known(parts, parts.size, 0, 0)
+                patches = before.patches + isinstance(difference, Patch)
+                return difference, KnownValue(None, parts, before.keyframe, since, patches)
+    return _in_full(parts), KnownValue(None, parts, parts.size)
 
 
-def _is_the_same(parts: Parts, known: KnownValue) -> bool:
+def _is_the_same(parts: Parts, before: Parts) -> bool:
     if parts.kept is not None:
-        return parts.kept[0] == len(known.elements) == len(parts.elements)
-    return (known.keys, known.elements) == (parts.keys, parts.elements)
-
-
-def _carried(parts: Parts, known: KnownValue, base: int) -> KnownValue:
-    if known.at == base and known.given is parts.given and known.snapshot is parts.snapshot:
-        return known
-    return replace(known, at=base, given=parts.given, snapshot=parts.snapshot)
-
-
-def _known(parts: Parts, keyframe: int, since: int, patches: int) -> KnownValue:
-    return KnownValue(
-        at=None,
-        form=parts.form,
-        keys=parts.keys,
-        elements=parts.elements,
-        size=parts.size,
-        keyframe=keyframe,
-        since=since,
-        patches=patches,
-        encrypted=parts.encrypted,
-        given=parts.given,
-        snapshot=parts.snapshot,
-    )
+        return parts.kept[0] == len(before.elements) == len(parts.elements)
+    return parts.elements == before.elements and parts.keys == before.keys
 
 
 def _in_full(parts: Parts) -> Stored:
-    elements = tuple(parts.stored(i) for i in range(len(parts.elements)))
-    match parts.form:
-        case Form.LIST:
-            return ListOf(elements)
-        case Form.DICT:
-            return DictOf(tuple(zip(parts.keys, elements, strict=True)))
-        case Form.WHOLE:
-            return elements[0]
+    if parts.form is Form.WHOLE:
+        return parts.stored(0)
+    elements = tuple(parts.stored(i) for i in range(len(parts.elements))) if parts.encrypted else parts.elements
+    if parts.form is Form.LIST:
+        return ListOf(elements)
+    return DictOf(tuple(zip(parts.keys, elements, strict=True)))
 
 
 def _difference(
-    parts: Parts, known: KnownValue, base: int, written: Mapping[bytes, Slice]
+    parts: Parts, before: KnownValue, base: int, written: Mapping[bytes, Slice]
 ) -> Splice | Edit | Patch | None:
     """Give the difference to the value at `base`; None if it is not of use."""
     difference: Splice | Edit
@@ -119,18 +91,18 @@ def _difference(
 
     match parts.form:
         case Form.LIST:
-            prefix, suffix = parts.kept or common_ends(known.elements, parts.elements)
+            prefix, suffix = parts.kept or common_ends(before.parts.elements, parts.elements)
             inserted = range(prefix, len(parts.elements) - suffix)
             if not _is_of_use(parts, inserted):
                 return None
             difference = Splice(base, prefix, tuple(element(i) for i in inserted), suffix)
         case Form.DICT:
-            changed, removed, order = dict_edit(known.keys, known.elements, parts.keys, parts.elements)
+            changed, removed, order = dict_edit(before.parts.keys, before.parts.elements, parts.keys, parts.elements)
             if not _is_of_use(parts, changed, removed):
                 return None
             difference = Edit(base, tuple((parts.keys[i], element(i)) for i in changed), tuple(removed), order)
         case Form.WHOLE:
-            return _patch(parts, known, base)
+            return _patch(parts, before, base)
     return difference
 
 
@@ -140,10 +112,11 @@ def _is_of_use(parts: Parts, changed: Sequence[int], removed: Sequence[str] = ()
     return cost < parts.size
 
 
-def _patch(parts: Parts, known: KnownValue, base: int) -> Patch | None:
-    new, old = parts.elements[0], known.elements[0]
-    sizes_fit = all(_MIN_PATCHED <= len(whole.data) <= _MAX_PATCHED for whole in (old, new))
-    if parts.encrypted or not sizes_fit or old.tag != new.tag or known.patches >= MAX_PATCH_DEPTH:
+def _patch(parts: Parts, before: KnownValue, base: int) -> Patch | None:
+    new, old = parts.elements[0], before.parts.elements[0]
+    if not (_MIN_PATCHED <= len(new.data) <= _MAX_PATCHED and _MIN_PATCHED <= len(old.data) <= _MAX_PATCHED):
+        return None
+    if parts.encrypted or old.tag != new.tag or before.patches >= MAX_PATCH_DEPTH:
         return None
     frame = patch_frame(old.data, new.data)
     # A patch that is no small part of the value is mostly the value itself, compressed.

@@ -30,7 +30,7 @@ __all__ = ["EncodedPut", "encode_put", "encode_writes", "slices_of"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
-_FRAME = frozenset({"v", "ts", "updated_channels"})
+_FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
 # Smaller ones are no larger when they are stored again.
 _MIN_SLICE_BYTES = 64
@@ -80,7 +80,7 @@ def encode_put(
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
         before = None if known is None else known.channels.get(channel)
-        parts = take_apart(serde, value, channel, before)
+        parts = take_apart(serde, value, channel, None if before is None else before.parts)
         size += parts.size
         if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
             raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
@@ -91,9 +91,8 @@ def encode_put(
         parts = parts_of_plain(serde, given.get(field, {}), field)
         # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
         worth_it = known is not None and parts.size >= _MIN_FIELD_BYTES
-        fields[field], fields_now[field] = express(
-            parts, known.fields.get(field) if known and worth_it else None, known
-        )
+        before = known.fields.get(field) if known is not None and worth_it else None
+        fields[field], fields_now[field] = express(parts, before, known)
     frame = {name: given[name] for name in _FRAME if name in given and _is_plain(given[name])}
     rest = {name: value for name, value in given.items() if name not in _OWN_PLACE and name not in frame}
     put = Put(

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.value import Slice, Whole
-from .snapshot import Snapshot
+from ..eventlog.value import Slice
+from .parts import Parts
 
-__all__ = ["NOTHING", "Form", "Known", "KnownValue"]
-
-# In the place of an object, since None is one.
-NOTHING: Any = object()
-
-
-class Form(Enum):
-    """How a value is taken apart."""
-
-    WHOLE = "whole"
-    LIST = "list"
-    DICT = "dict"
+__all__ = ["Known", "KnownValue"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +19,17 @@ class KnownValue:
 
     Attributes:
         at: the event that stores it; None: the one that stores the checkpoint.
-        form: how it is taken apart.
-        keys: of a dict; () otherwise.
-        elements: as they were serialised, before encryption if this process did that; of a value in one piece, that.
-        size: about how many bytes it takes in a record, in full.
+        parts: the value.
         keyframe: what the last value stored in full weighs.
         since: what the differences since then weigh.
         patches: how many of these are patches.
-        encrypted: what is stored is encrypted, and `elements` are not.
-        given: the object that it was made of, if that can never change in place.
-        snapshot: of the list that it was made of, if one was taken.
     """
 
     at: int | None
-    form: Form
-    keys: tuple[str, ...]
-    elements: tuple[Whole, ...]
-    size: int
+    parts: Parts
     keyframe: int
-    since: int
-    patches: int
-    encrypted: bool = False
-    given: Any = NOTHING
-    snapshot: Snapshot | None = None
-
-    @property
-    def memory(self) -> int:
-        """About how many bytes it takes in memory."""
-        snapshot = 0 if self.snapshot is None else self.snapshot.size + 8 * len(self.snapshot.types)
-        given = 0 if self.given is NOTHING else self.size
-        return 400 + self.size + snapshot + given + 130 * len(self.elements) + 60 * len(self.keys)
+    since: int = 0
+    patches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +61,4 @@ class Known:
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory, without what is `written`."""
-        return 600 + sum(value.memory for value in (*self.channels.values(), *self.fields.values()))
+        return 600 + sum(200 + v.parts.memory for v in (*self.channels.values(), *self.fields.values()))

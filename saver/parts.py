@@ -8,21 +8,20 @@ whole: apart, they are larger.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ..eventlog.delta import weight, weight_of_keys
+from ..eventlog.delta import weight, weight_of_keys, weight_of_value
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
-from .known import NOTHING, Form, KnownValue
 from .serialising import dump, dump_plain
 from .snapshot import Snapshot, common_prefix, cut, is_worth_it, take, thaw
 
-__all__ = ["Parts", "parts_of_plain", "parts_of_value", "pieces", "take_apart"]
+__all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "pieces", "take_apart"]
 
 _MSGPACK = "msgpack"
 _MIN_BYTES_APART = 512
@@ -32,17 +31,30 @@ _MIN_BYTES_AN_ELEMENT = 16
 _IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+# In the place of an object, since None is one.
+_NOTHING: Any = object()
+
+
+class Form(Enum):
+    """How a value is taken apart."""
+
+    WHOLE = "whole"
+    LIST = "list"
+    DICT = "dict"
+
+
+class Parts(NamedTuple):
     """A value, taken apart and serialised, before encryption.
+
+    A tuple, because several are made for each put: a frozen dataclass takes three times as long to make.
 
     Attributes:
         form: how.
         keys: of a dict; () otherwise.
         elements: its elements; of a whole value, the one that it is.
-        size: about how many bytes it takes.
+        size: about how many bytes it takes in a record, in full.
         cipher: encrypts what is stored; None: nothing does.
-        kept: how many elements of the known value it begins, and ends, with; None: that has not been looked at.
+        kept: how many elements of the parts it was compared with it begins, and ends, with; None: it was not.
         given: the object that it was made of, if that can never change in place.
         snapshot: of the list that it was made of, if one was taken.
     """
@@ -53,8 +65,15 @@ class Parts:
     size: int
     cipher: CipherProtocol | None = None
     kept: tuple[int, int] | None = None
-    given: Any = NOTHING
+    given: Any = _NOTHING
     snapshot: Snapshot | None = None
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes it takes in memory."""
+        snapshot = 0 if self.snapshot is None else self.snapshot.size + 8 * len(self.snapshot.types)
+        given = 0 if self.given is _NOTHING else self.size
+        return 300 + self.size + snapshot + given + 130 * len(self.elements) + 60 * len(self.keys)
 
     @property
     def encrypted(self) -> bool:
@@ -70,12 +89,12 @@ class Parts:
         return Whole(f"{element.tag}+{name}", data)
 
 
-def take_apart(serde: SerializerProtocol, value: Any, channel: str, known: KnownValue | None) -> Parts:
+def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Parts | None) -> Parts:
     """Serialise a channel's value, and cut what the serializer made into its elements where that is of use.
 
-    The outcome is what the serializer makes of the whole value. What has provably not changed since the `known` value
-    was made, by the same serializer, is not serialised again. Another thread may be changing the value meanwhile: of
-    messages, each is what it was at one moment, of plain data, all of it.
+    The outcome is what the serializer makes of the whole value. What has provably not changed since `before`, the
+    parent's made by the same serializer, is not serialised again. Another thread may be changing the value meanwhile:
+    of messages, each is what it was at one moment, of plain data, all of it.
 
     Raises:
         EncodingError: it cannot be serialised; it says where.
@@ -85,14 +104,14 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, known: Known
     if isinstance(serde, EncryptedSerializer) and type(serde) is EncryptedSerializer:
         inner, cipher = serde.serde, serde.cipher
     if type(value) in _IMMUTABLE:
-        if known is not None and known.given is value:
-            return Parts(known.form, known.keys, known.elements, known.size, cipher, (1, 0), value)
+        if before is not None and before.given is value:
+            return before if before.kept == (1, 0) else before._replace(kept=(1, 0))
         whole = dump(inner, value, channel)
-        return Parts(Form.WHOLE, (), (whole,), weight((whole,)), cipher, None, value)
+        return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher, None, value)
     if type(inner) is not JsonPlusSerializer:
         return _whole(dump(inner, value, channel), cipher)
     if type(value) is list and is_worth_it(value):
-        parts = _list_of_objects(inner, list(value), known, cipher)
+        parts = _list_of_objects(inner, list(value), before, cipher)
         if parts is not None:
             return parts
     whole = dump(inner, value, channel)
@@ -112,30 +131,29 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, known: Known
 
 
 def _list_of_objects(
-    serde: JsonPlusSerializer, value: list[Any], known: KnownValue | None, cipher: CipherProtocol | None
+    serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
 ) -> Parts | None:
     """Take a list apart by serialising those of its elements that have changed; None: do it in one piece."""
     snapshot = take(value)
-    before = None if known is None or known.form is not Form.LIST else known.snapshot
-    kept = None if before is None else common_prefix(before, snapshot)
-    if known is None or before is None or kept is None:
-        elements = _elements(
-            serde, value, snapshot, {} if known is None or before is None else _by_state(known, before)
-        )
+    earlier = None if before is None else before.snapshot
+    kept = None if earlier is None else common_prefix(earlier, snapshot)
+    if before is None or earlier is None or kept is None:
+        same = {} if before is None or earlier is None else _by_state(earlier, before.elements)
+        elements = _elements(serde, value, snapshot, same)
         if elements is None:
             return None
         size, ends = weight(elements), None
     else:
         types = snapshot.types[kept:]
-        states = snapshot.states_after(before) if types else ()
+        states = snapshot.states_after(earlier) if types else ()
         added = _serialised(serde, [thaw(cls, state) for cls, state in zip(types, states, strict=True)])
         if added is None:
             return None
-        elements, ends = known.elements[:kept] + added, (kept, 0)
-        size = known.size - weight(known.elements[kept:]) + weight(added)
+        elements, ends = before.elements[:kept] + added, (kept, 0)
+        size = before.size - weight(before.elements[kept:]) + weight(added)
     if size < _MIN_BYTES_APART:
         return None
-    return Parts(Form.LIST, (), elements, size, cipher, ends, NOTHING, snapshot)
+    return Parts(Form.LIST, (), elements, size, cipher, ends, _NOTHING, snapshot)
 
 
 def _elements(
@@ -155,8 +173,8 @@ def _elements(
     return tuple(next(new) if element is None else element for element in found)
 
 
-def _by_state(known: KnownValue, snapshot: Snapshot) -> dict[tuple[type, bytes], Whole]:
-    states = zip(snapshot.types, snapshot.states(), known.elements, strict=True)
+def _by_state(snapshot: Snapshot, elements: tuple[Whole, ...]) -> dict[tuple[type, bytes], Whole]:
+    states = zip(snapshot.types, snapshot.states(), elements, strict=True)
     return {(cls, state): element for cls, state, element in states if state is not None}
 
 
@@ -218,4 +236,4 @@ def _parts(
 
 
 def _whole(whole: Whole, cipher: CipherProtocol | None = None) -> Parts:
-    return _parts(Form.WHOLE, (), (whole,), cipher)
+    return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher)
