@@ -87,7 +87,10 @@ def dict_edit(
     """
     before = dict(zip(old_keys, old, strict=True))
     after = set(new_keys)
-    changed = [i for i, key in enumerate(new_keys) if key not in before or before[key] != new[i]]
+    missing = object()
+    found = [before.get(key, missing) for key in new_keys]
+    # Most are the same objects: that is quickly seen.
+    changed = [i for i, value in enumerate(found) if value is not new[i] and value != new[i]]
     removed = [key for key in old_keys if key not in after]
     kept = [key for key in old_keys if key in after]
     edited = kept + [new_keys[i] for i in changed if new_keys[i] not in before]

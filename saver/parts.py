@@ -55,7 +55,7 @@ class Parts(NamedTuple):
         size: about how many bytes it takes in a record, in full.
         cipher: encrypts what is stored; None: nothing does.
         kept: how many elements of the parts it was compared with it begins, and ends, with; None: it was not.
-        given: the object that it was made of, if that can never change in place.
+        given: what it was made of, if that can never change in place: the object, or a dict's values.
         snapshot: of the list that it was made of, if one was taken.
     """
 
@@ -110,11 +110,16 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Part
         return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher, None, value)
     if type(inner) is not JsonPlusSerializer:
         return _whole(dump(inner, value, channel), cipher)
+    parts = None
     if type(value) is list and is_worth_it(value):
         parts = _list_of_objects(inner, list(value), before, cipher)
-        if parts is not None:
-            return parts
-    whole = dump(inner, value, channel)
+    elif type(value) is dict and cipher is None:
+        parts = _dict_of_immutables(inner, dict(value), before)
+    return parts or _cut_apart(dump(inner, value, channel), value, cipher)
+
+
+def _cut_apart(whole: Whole, value: Any, cipher: CipherProtocol | None) -> Parts:
+    """Cut what the serializer made of a list or dict into its elements, if they are not too small."""
     if whole.tag == _MSGPACK and len(whole.data) >= _MIN_BYTES_APART:
         if type(value) is list:
             elements = cut(whole.data)
@@ -171,6 +176,45 @@ def _elements(
         return None
     new = iter(made)
     return tuple(next(new) if element is None else element for element in found)
+
+
+def _dict_of_immutables(serde: JsonPlusSerializer, value: dict[Any, Any], before: Parts | None) -> Parts | None:
+    """Take apart a dict of texts, numbers and the like by serialising those that are others; None: do it in one piece.
+
+    An immutable object that was there before is what it was; and a copy of the dict is all that it was at one moment.
+    """
+    keys, given = tuple(value), tuple(value.values())
+    # A lone surrogate would stand in the record otherwise than the serializer has it.
+    if not _IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
+        return None
+    if before is None or type(before.given) is not tuple:
+        found: list[Whole | None] = [None] * len(keys)
+    elif before.keys == keys:
+        same = zip(given, before.given, before.elements, strict=True)
+        found = [element if new is old else None for new, old, element in same]
+    else:
+        by_key = dict(zip(before.keys, zip(before.given, before.elements, strict=True), strict=True))
+        earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
+        found = [element if new is old else None for new, (old, element) in zip(given, earlier, strict=True)]
+    made = _serialised(serde, [new for new, element in zip(given, found, strict=True) if element is None])
+    if made is None:
+        return None
+    rest = iter(made)
+    elements = tuple(next(rest) if element is None else element for element in found)
+    size = weight(elements) + weight_of_keys(keys)
+    if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
+        return None
+    return Parts(Form.DICT, keys, elements, size, None, None, given)
+
+
+def _is_encodable(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _by_state(snapshot: Snapshot, elements: tuple[Whole, ...]) -> dict[tuple[type, bytes], Whole]:
