@@ -71,7 +71,7 @@ class Parts(NamedTuple):
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory."""
-        snapshot = 0 if self.snapshot is None else self.snapshot.size + 8 * len(self.snapshot.types)
+        snapshot = 0 if self.snapshot is None else self.snapshot.memory
         given = 0 if self.given is _NOTHING else self.size
         return 300 + self.size + snapshot + given + 130 * len(self.elements) + 60 * len(self.keys)
 
@@ -139,8 +139,8 @@ def _list_of_objects(
     serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
 ) -> Parts | None:
     """Take a list apart by serialising those of its elements that have changed; None: do it in one piece."""
-    snapshot = take(value)
     earlier = None if before is None else before.snapshot
+    snapshot = take(value, earlier)
     kept = None if earlier is None else common_prefix(earlier, snapshot)
     if before is None or earlier is None or kept is None:
         same = {} if before is None or earlier is None else _by_state(earlier, before.elements)

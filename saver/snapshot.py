@@ -54,34 +54,43 @@ _OPTIONS = (
 _PAIR, _EMPTY_MAP, _NIL = b"\x92", b"\x80", b"\xc0"
 
 
+# So many states are packed at once: few enough for the processor's cache, and for memory that is used again each time.
+_CHUNK = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A list's elements at one moment.
+    """A list's elements, each at one moment.
 
     Attributes:
         types: of the elements, exactly.
-        body: their packed states, one after the other, if all are covered and none has extras; None otherwise.
-        packed: their packed states, None for those that are not covered, if there is no `body`; () otherwise.
+        chunks: their packed states, one after the other, of `_CHUNK` elements each and the last of what is left, if all
+            are objects that are covered and have no extras; None otherwise.
+        packed: their packed states, None for those that are not covered, if there are no `chunks`; () otherwise.
     """
 
     types: tuple[type, ...]
-    body: bytes | None
+    chunks: tuple[bytes, ...] | None
     packed: tuple[bytes | None, ...] = ()
 
     @property
-    def size(self) -> int:
-        """How many bytes the states take."""
-        return sum(len(p) for p in self.packed if p is not None) if self.body is None else len(self.body)
+    def memory(self) -> int:
+        """About how many bytes it takes in memory."""
+        states = self.packed if self.chunks is None else self.chunks
+        return 100 + 16 * len(self.types) + sum(40 + len(state) for state in states if state is not None)
 
     def states(self) -> Sequence[bytes | None]:
         """Give each element's packed state; None: it is not covered."""
-        return self.packed if self.body is None else _states(len(self.types), self.body)
+        return self.packed if self.chunks is None else _states(len(self.types), b"".join(self.chunks))
 
     def states_after(self, shorter: Snapshot) -> list[bytes]:
         """Give the packed states that a snapshot has beyond another, which it begins with."""
-        assert self.body is not None
-        assert shorter.body is not None
-        return _states(len(self.types) - len(shorter.types), self.body[len(shorter.body) :])
+        assert self.chunks is not None
+        assert shorter.chunks is not None
+        count = len(shorter.types)
+        rest = b"".join(self.chunks[count // _CHUNK :])
+        known = len(shorter.chunks[-1]) if count % _CHUNK else 0
+        return _states(len(self.types) - count, rest[known:])
 
 
 def is_worth_it(elements: Sequence[Any]) -> bool:
@@ -89,23 +98,36 @@ def is_worth_it(elements: Sequence[Any]) -> bool:
     return not _CLASSES.isdisjoint(map(type, elements))
 
 
-def take(elements: list[Any]) -> Snapshot:
-    """Take a snapshot of a list that nobody else has."""
+def take(elements: list[Any], before: Snapshot | None = None) -> Snapshot:
+    """Take a snapshot of a list that nobody else has. What is as it was `before` takes no more memory."""
     types = tuple(map(type, elements))
     if _CLASSES.issuperset(types):
-        states = [element.__dict__ for element in elements]
-        extras = [element.__pydantic_extra__ for element in elements]
-        try:
-            packed = ormsgpack.packb([states, extras], option=_OPTIONS)
-        except (TypeError, ValueError, RecursionError):
-            packed = b""
-        # [[state ...], [extra ...]]: without extras, the second array is a byte for each.
-        begin, end = 1 + _header_size(len(elements)), len(packed) - len(elements)
-        if packed and not packed[end:].strip(_EMPTY_MAP + _NIL):
-            second = end - _header_size(len(elements))
-            if packed[second:end] == packed[1:begin]:
-                return Snapshot(types, packed[begin:second])
+        earlier = before.chunks or () if before is not None else ()
+        chunks = []
+        for i, start in enumerate(range(0, len(elements), _CHUNK)):
+            chunk = _pack_chunk(elements[start : start + _CHUNK])
+            if chunk is None:
+                break
+            chunks.append(earlier[i] if i < len(earlier) and chunk == earlier[i] else chunk)
+        else:
+            return Snapshot(types, tuple(chunks))
     return Snapshot(types, None, tuple(_pack(element) for element in elements))
+
+
+def _pack_chunk(elements: list[Any]) -> bytes | None:
+    """Give the states of objects, one after the other; None if one is not covered, or has extras."""
+    states = [element.__dict__ for element in elements]
+    extras = [element.__pydantic_extra__ for element in elements]
+    try:
+        packed = ormsgpack.packb([states, extras], option=_OPTIONS)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    # [[state ...], [extra ...]]: without extras, the second array is its header, the first's, and a byte for each.
+    header = _header_size(len(elements))
+    end = len(packed) - len(elements)
+    if packed[end:].strip(_EMPTY_MAP + _NIL) or packed[end - header : end] != packed[1 : 1 + header]:
+        return None
+    return packed[1 + header : end - header]
 
 
 def _pack(element: Any) -> bytes | None:
@@ -120,16 +142,19 @@ def _pack(element: Any) -> bytes | None:
 
 def common_prefix(old: Snapshot, new: Snapshot) -> int | None:
     """Give how many elements a list keeps if it has only grown at its end, or lost some there; None if it has not."""
-    if old.body is None or new.body is None:
+    if old.chunks is None or new.chunks is None:
         return None
     shorter, longer = (old, new) if len(old.types) <= len(new.types) else (new, old)
-    assert shorter.body is not None
-    assert longer.body is not None
+    assert shorter.chunks is not None
+    assert longer.chunks is not None
     count = len(shorter.types)
+    full = count // _CHUNK
+    if longer.types[:count] != shorter.types or longer.chunks[:full] != shorter.chunks[:full]:
+        return None
     # No packed state is the beginning of another, so that equal bytes are so many equal states.
-    if longer.types[:count] == shorter.types and longer.body.startswith(shorter.body):
-        return count
-    return None
+    if count % _CHUNK and not longer.chunks[full].startswith(shorter.chunks[full]):
+        return None
+    return count
 
 
 def thaw(cls: Any, state: bytes) -> Any:
