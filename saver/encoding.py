@@ -28,7 +28,8 @@ __all__ = ["encode_put", "encode_writes"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
-_FRAME = frozenset({"v", "ts", "updated_channels"})
+# In the order in which they are stored: what is put alike is stored alike.
+_FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
 _PLAIN_TYPES = (str, int, float, type(None))
 
