@@ -28,6 +28,9 @@ _MIN_COMPRESSED_BYTES = 64
 # Up to this size zstd uses the dictionary's tables where they are, and that is faster than without a dictionary.
 # Beyond it, it would copy them for each record, and gain less and less.
 _MAX_DICTIONARY_BYTES = 16_384
+# zstd prefers the dictionary's entropy tables, even where ones of the body's own would pay: where it repeats itself.
+_MIN_REPETITIVE_BYTES = 1024
+_REPETITIVE_RATIO = 4
 _NO_DICTIONARY = 0
 _DICTIONARY = 1
 
@@ -69,12 +72,7 @@ def encode(body: bytes, bases: Iterable[int] = ()) -> bytes:
     if len(body) > MAX_BODY_BYTES:
         raise RecordTooLargeError(size=len(body), limit=MAX_BODY_BYTES)
     assert len(ordered) <= MAX_BASES
-    codec, dictionary, payload = _STORED, _NO_DICTIONARY, body
-    if len(body) >= _MIN_COMPRESSED_BYTES:
-        with_dictionary = _DICTIONARY if len(body) <= _MAX_DICTIONARY_BYTES else _NO_DICTIONARY
-        frame = _compressor(with_dictionary).compress(body)
-        if len(frame) < len(body):
-            codec, dictionary, payload = _ZSTD, with_dictionary, frame
+    codec, dictionary, payload = _compressed(body)
     header = bytearray((_LAYOUT, codec, dictionary))
     _put_varint(header, len(body))
     _put_varint(header, len(ordered))
@@ -84,6 +82,20 @@ def encode(body: bytes, bases: Iterable[int] = ()) -> bytes:
         _put_varint(header, base - previous)
         previous = base
     return bytes(header) + payload
+
+
+def _compressed(body: bytes) -> tuple[int, int, bytes]:
+    """Give the codec, the dictionary and the bytes that hold a body: what is smallest, as far as it is worth trying."""
+    size = len(body)
+    if size < _MIN_COMPRESSED_BYTES:
+        return _STORED, _NO_DICTIONARY, body
+    dictionary = _DICTIONARY if size <= _MAX_DICTIONARY_BYTES else _NO_DICTIONARY
+    frame = _compressor(dictionary).compress(body)
+    if dictionary and size >= _MIN_REPETITIVE_BYTES and len(frame) * _REPETITIVE_RATIO < size:
+        alone = _compressor(_NO_DICTIONARY).compress(body)
+        if len(alone) < len(frame):
+            dictionary, frame = _NO_DICTIONARY, alone
+    return (_ZSTD, dictionary, frame) if len(frame) < size else (_STORED, _NO_DICTIONARY, body)
 
 
 def decode(record: bytes) -> tuple[tuple[int, ...], bytes]:

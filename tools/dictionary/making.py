@@ -28,12 +28,12 @@ def dictionary_1() -> bytes:
     # Ids belong into the tables, for records are half made of them, and not into the content, where they would be
     # of no use to anyone: so the tables are those of whole samples, and the content is that of what is left of them.
     header, _ = _trained(chosen)
-    _, content = _trained([without_random_parts(bytes(sample)) for sample in chosen])
+    _, content = _trained([without_random_parts(sample) for sample in chosen])
     # What is most useful is at the end.
     return header + content[-(_BYTES - len(header)) :]
 
 
-def _trained(chosen: list[bytes | bytearray | memoryview[int]]) -> tuple[bytes, bytes]:
-    trained = zstandard.train_dictionary(_BYTES, chosen, k=_SEGMENT_BYTES, d=8, dict_id=zstd_id(1), level=3)
+def _trained(chosen: list[bytes]) -> tuple[bytes, bytes]:
+    trained = zstandard.train_dictionary(_BYTES, [*chosen], k=_SEGMENT_BYTES, d=8, dict_id=zstd_id(1), level=3)
     header, end, content = trained.as_bytes().partition(_END_OF_HEADER)
     return header + end, content

@@ -58,7 +58,7 @@ _RANDOM = re.compile(
     rb"|(?P<hex>(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f.]))"
     rb"|(?<=all_|olu_|msg_|mpl-)(?P<key>[A-Za-z0-9]{24,29})"
     rb"|(?<=fp_)(?P<fingerprint>[0-9a-f]{10})"
-    rb"|(?P<time>20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6})"
+    rb"|(?P<time>20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6})"
 )
 _DIGITS = dict.fromkeys(("uuid", "hex", "fingerprint"), b"0123456789abcdef")
 _DIGITS |= dict.fromkeys(("digits", "time"), b"0123456789") | {"key": ALPHABET.encode()}
