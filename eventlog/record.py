@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import zstandard
 
+from . import dictionaries
 from .errors import RecordTooLargeError
 
 __all__ = ["MAX_BASES", "MAX_BODY_BYTES", "RecordFormatError", "decode", "decompress", "encode", "read_bases"]
@@ -23,10 +24,38 @@ MAX_BASES = 65_535
 
 _LEVEL = 3
 # Below this, a frame's own header and checksum eat what compression gains.
-_MIN_COMPRESSED_BYTES = 96
+_MIN_COMPRESSED_BYTES = 64
+# Up to this size zstd uses the dictionary's tables where they are, and that is faster than without a dictionary.
+# Beyond it, it would copy them for each record, and gain less and less.
+_MAX_DICTIONARY_BYTES = 16_384
+# zstd prefers the dictionary's entropy tables, even where ones of the body's own would pay: where it repeats itself.
+_MIN_REPETITIVE_BYTES = 1024
+_REPETITIVE_RATIO = 4
+_NO_DICTIONARY = 0
+_DICTIONARY = 1
 
-# Neither (de)compressor may be used by two threads at once.
-_local = threading.local()
+
+def _loaded(number: int) -> zstandard.ZstdCompressionDict:
+    found = dictionaries.dictionary(number)
+    found.precompute_compress(level=_LEVEL)
+    return found
+
+
+_DICTIONARIES: dict[int, zstandard.ZstdCompressionDict | None] = {
+    _NO_DICTIONARY: None,
+    **{number: _loaded(number) for number in dictionaries.SHA256},
+}
+
+
+class _Coders(threading.local):
+    """One compressor and one decompressor for each dictionary; none of them may be used by two threads at once."""
+
+    def __init__(self) -> None:
+        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
+        self.decompressors: dict[int, zstandard.ZstdDecompressor] = {}
+
+
+_coders = _Coders()
 
 
 class RecordFormatError(ValueError):
@@ -43,12 +72,8 @@ def encode(body: bytes, bases: Iterable[int] = ()) -> bytes:
     if len(body) > MAX_BODY_BYTES:
         raise RecordTooLargeError(size=len(body), limit=MAX_BODY_BYTES)
     assert len(ordered) <= MAX_BASES
-    codec, payload = _STORED, body
-    if len(body) >= _MIN_COMPRESSED_BYTES:
-        frame = _compressor().compress(body)
-        if len(frame) < len(body):
-            codec, payload = _ZSTD, frame
-    header = bytearray((_LAYOUT, codec, 0))
+    codec, dictionary, payload = _compressed(body)
+    header = bytearray((_LAYOUT, codec, dictionary))
     _put_varint(header, len(body))
     _put_varint(header, len(ordered))
     previous = 0
@@ -59,26 +84,40 @@ def encode(body: bytes, bases: Iterable[int] = ()) -> bytes:
     return bytes(header) + payload
 
 
+def _compressed(body: bytes) -> tuple[int, int, bytes]:
+    """Give the codec, the dictionary and the bytes that hold a body: what is smallest, as far as it is worth trying."""
+    size = len(body)
+    if size < _MIN_COMPRESSED_BYTES:
+        return _STORED, _NO_DICTIONARY, body
+    dictionary = _DICTIONARY if size <= _MAX_DICTIONARY_BYTES else _NO_DICTIONARY
+    frame = _compressor(dictionary).compress(body)
+    if dictionary and size >= _MIN_REPETITIVE_BYTES and len(frame) * _REPETITIVE_RATIO < size:
+        alone = _compressor(_NO_DICTIONARY).compress(body)
+        if len(alone) < len(frame):
+            dictionary, frame = _NO_DICTIONARY, alone
+    return (_ZSTD, dictionary, frame) if len(frame) < size else (_STORED, _NO_DICTIONARY, body)
+
+
 def decode(record: bytes) -> tuple[tuple[int, ...], bytes]:
     """Give the bases and the body.
 
     Raises:
         RecordFormatError: anything about it is not as FORMAT.md says.
     """
-    codec, size, bases, offset = _read_header(record)
+    codec, dictionary, size, bases, offset = _read_header(record)
     if codec == _STORED:
         if len(record) - offset != size:
             raise RecordFormatError("the body's size is not the one declared")
         return bases, record[offset:]
-    return bases, decompress(record[offset:], size)
+    return bases, _decompress(_decompressor(dictionary), record[offset:], size, dictionaries.zstd_id(dictionary))
 
 
 def read_bases(record: bytes) -> tuple[int, ...]:
     """Give the bases alone, without decompressing."""
-    return _read_header(record)[2]
+    return _read_header(record)[3]
 
 
-def _read_header(record: bytes) -> tuple[int, int, tuple[int, ...], int]:
+def _read_header(record: bytes) -> tuple[int, int, int, tuple[int, ...], int]:
     if len(record) < 5:
         raise RecordFormatError("it is too short")
     if record[0] != _LAYOUT:
@@ -86,8 +125,10 @@ def _read_header(record: bytes) -> tuple[int, int, tuple[int, ...], int]:
     codec, dictionary = record[1], record[2]
     if codec not in (_STORED, _ZSTD):
         raise RecordFormatError(f"codec {codec} is not known")
-    if dictionary != 0:
+    if dictionary not in _DICTIONARIES:
         raise RecordFormatError(f"dictionary {dictionary} is not known")
+    if dictionary != _NO_DICTIONARY and codec != _ZSTD:
+        raise RecordFormatError("it names a dictionary, but is not compressed")
     size, offset = _get_varint(record, 3)
     if size > MAX_BODY_BYTES:
         raise RecordFormatError(f"it declares a body of {size} bytes, more than {MAX_BODY_BYTES}")
@@ -102,41 +143,45 @@ def _read_header(record: bytes) -> tuple[int, int, tuple[int, ...], int]:
         if step == 0 or base >= 1 << 63:
             raise RecordFormatError("its bases are not ascending positions")
         bases.append(base)
-    return codec, size, tuple(bases), offset
+    return codec, dictionary, size, tuple(bases), offset
 
 
-def _compressor() -> zstandard.ZstdCompressor:
-    found: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
+def _compressor(number: int) -> zstandard.ZstdCompressor:
+    found = _coders.compressors.get(number)
     if found is None:
-        found = _local.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
+        found = _coders.compressors[number] = zstandard.ZstdCompressor(
+            level=_LEVEL, dict_data=_DICTIONARIES[number], write_checksum=True, write_content_size=True
+        )
     return found
 
 
-def _decompressor(dictionary: bytes | None) -> zstandard.ZstdDecompressor:
-    if dictionary is not None:
-        raw = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-        return zstandard.ZstdDecompressor(dict_data=raw)
-    found: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
+def _decompressor(number: int) -> zstandard.ZstdDecompressor:
+    found = _coders.decompressors.get(number)
     if found is None:
-        found = _local.decompressor = zstandard.ZstdDecompressor()
+        found = _coders.decompressors[number] = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[number])
     return found
 
 
-def decompress(frame: bytes, size: int, *, dictionary: bytes | None = None) -> bytes:
-    """Give the `size` bytes that a zstd frame holds, which may need a raw-content dictionary.
+def decompress(frame: bytes, size: int, *, base: bytes) -> bytes:
+    """Give the `size` bytes that a zstd frame holds, which was made with `base` as raw-content dictionary.
 
     Raises:
         RecordFormatError: it is not one frame, whole, with a checksum, of that size; nothing was allocated for another.
     """
+    raw = zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    return _decompress(zstandard.ZstdDecompressor(dict_data=raw), frame, size, zstd_id=0)
+
+
+def _decompress(decompressor: zstandard.ZstdDecompressor, frame: bytes, size: int, zstd_id: int) -> bytes:
     try:
         # zstd allocates what the frame declares, whatever max_output_size says: look first. (A skippable one
         # declares nothing, and has another magic number.)
         if frame[:4] != zstandard.FRAME_HEADER:
             raise RecordFormatError("its zstd frame does not begin like one")
         parameters = zstandard.get_frame_parameters(frame)
-        if parameters.content_size != size or not parameters.has_checksum or parameters.dict_id != 0:
+        if parameters.content_size != size or not parameters.has_checksum or parameters.dict_id != zstd_id:
             raise RecordFormatError("its zstd frame is not the one declared")
-        body = _decompressor(dictionary).decompress(frame, allow_extra_data=False)
+        body = decompressor.decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError as e:
         raise RecordFormatError(f"its zstd frame is damaged: {e}") from e
     if len(body) != size:

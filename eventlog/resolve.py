@@ -224,6 +224,6 @@ def _unpatch(patch: Patch, base: bytes) -> bytes:
     if patch.size > MAX_BODY_BYTES:
         raise _UnfitError("a patch declares too many bytes")
     try:
-        return decompress(patch.frame, patch.size, dictionary=base)
+        return decompress(patch.frame, patch.size, base=base)
     except RecordFormatError as e:
         raise _UnfitError(f"a patch is damaged: {e}") from e

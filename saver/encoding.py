@@ -30,6 +30,7 @@ __all__ = ["EncodedPut", "encode_put", "encode_writes", "slices_of"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
+# In the order in which they are stored: what is put alike is stored alike.
 _FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
 # Smaller ones are no larger when they are stored again.

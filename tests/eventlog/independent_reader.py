@@ -1,4 +1,4 @@
-"""A reader of the log, written from FORMAT.md alone: the standard library, msgpack and zstandard, nothing of ours.
+"""A reader of the log, written from FORMAT.md alone: the standard library, msgpack and zstandard, no code of ours.
 
 It reads the whole file into memory, checks what section 9 says of events, and gives what is there. It never shares
 code, or a copy of SQLite, with what it checks: never use it on a file that this process has open through apsw.
@@ -15,6 +15,10 @@ from typing import Any
 
 import msgpack
 import zstandard
+
+# FORMAT.md section 3: number -> (zstd's id, size, SHA-256), and where the files are.
+DICTIONARIES = {1: (32769, 16371, "6a01f9048431dc012cf77a15cea31ac56239281b632a0da4ddb60ab91510c407")}
+FOLDER = Path(__file__).parents[2] / "eventlog" / "dictionaries"
 
 PUT, PUT_WRITES, DELETE_THREAD, DELETE_FOR_RUNS, PRUNE, COPY, THREAD, IMPORT, CARRY, COMPACTION, RESTATE = range(1, 12)
 MAX_BYTES = 536_870_912
@@ -191,7 +195,8 @@ def _event(row: tuple[Any, ...], streams: dict[int, tuple[str, str]]) -> tuple[E
 
 
 def _record(record: bytes) -> tuple[list[int], list[Any]]:
-    _check(record[0] == 1 and record[1] in (0, 1) and record[2] == 0, "layout, codec and dictionary are known")
+    _check(record[0] == 1 and record[1] in (0, 1), "layout and codec are known")
+    _check(record[2] == 0 or (record[2] in DICTIONARIES and record[1] == 1), "the dictionary is known")
     size, at = _varint(record, 3)
     count, at = _varint(record, at)
     _check(size <= MAX_BYTES and count <= 65_535, "limits")
@@ -202,9 +207,21 @@ def _record(record: bytes) -> tuple[list[int], list[Any]]:
         bases.append(step + (bases[-1] if bases else 0))
     body = record[at:]
     if record[1] == 1:
-        body = _decompress(body, size, zstandard.ZstdDecompressor())
+        number = record[2]
+        zstd_id = DICTIONARIES[number][0] if number else 0
+        body = _decompress(body, size, zstandard.ZstdDecompressor(dict_data=_dictionary(number)), zstd_id)
     _check(len(body) == size, "the body's size")
     return bases, unpack(body)
+
+
+def _dictionary(number: int) -> zstandard.ZstdCompressionDict | None:
+    if number == 0:
+        return None
+    zstd_id, size, sha256 = DICTIONARIES[number]
+    data = (FOLDER / f"{number}.zdict").read_bytes()
+    _check((len(data), _sha(data).hex()) == (size, sha256), "the dictionary's file")
+    _check(data[:8] == bytes.fromhex("37a430ec") + zstd_id.to_bytes(4, "little"), "a zstd dictionary of that id")
+    return zstandard.ZstdCompressionDict(data)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -218,10 +235,11 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise FormatError("a varint of more than ten bytes")
 
 
-def _decompress(frame: bytes, size: int, decompressor: zstandard.ZstdDecompressor) -> bytes:
+def _decompress(frame: bytes, size: int, decompressor: zstandard.ZstdDecompressor, zstd_id: int = 0) -> bytes:
     parameters = zstandard.get_frame_parameters(frame)
     _check(frame[:4] == bytes.fromhex("28b52ffd"), "a zstd frame")
     _check(parameters.content_size == size and parameters.has_checksum, "a zstd frame's size and checksum")
+    _check(parameters.dict_id == zstd_id, "a zstd frame's dictionary")
     return decompressor.decompress(frame, allow_extra_data=False)
 
 

@@ -13,6 +13,7 @@ from unittest import mock
 import apsw
 import msgpack
 import pytest
+import zstandard
 from langgraph_eventlog.eventlog import (
     Copy,
     EventLog,
@@ -23,6 +24,7 @@ from langgraph_eventlog.eventlog import (
     Restate,
     Whole,
     Write,
+    dictionaries,
     errors,
     opening,
     record,
@@ -34,6 +36,7 @@ from langgraph_eventlog.saver import EventLogSaver
 
 FORMAT = files("langgraph_eventlog.eventlog").joinpath("FORMAT.md").read_text(encoding="utf-8")
 GOLDEN = Path(__file__).parents[1] / "golden" / "v1.db"
+GOLDEN_DICTIONARY = GOLDEN.with_name("v1-dictionary.db")
 DATA = PutWrites("c", "a", "", (Write("messages", 0, Whole("msgpack", msgpack.packb("hi"))),))
 LOG_ID = bytes(range(16))
 AT = 1_700_000_000_000_000
@@ -150,12 +153,31 @@ def test_the_table_of_values_is_what_the_code_writes() -> None:
 
 
 def test_the_table_of_the_record_has_the_codes_numbers() -> None:
-    ((layout, codec, dictionary, size, count, *_),) = tables(section(3))
+    (layout, codec, dictionary, size, count, *_), _ = tables(section(3))
     assert layout[2] == f"layout: `{record._LAYOUT}"
     assert f"`{record._STORED}` the body as it is, `{record._ZSTD}` one zstd frame" in codec[2]
     assert dictionary[:2] == ["2", "1"]
     assert f"{record.MAX_BODY_BYTES:,}" in size[2]
     assert f"{record.MAX_BASES:,}" in count[2]
+
+
+def test_the_table_of_dictionaries_is_that_of_the_files_that_ship() -> None:
+    _, rows = tables(section(3))
+    folder = files("langgraph_eventlog.eventlog.dictionaries")
+    assert sorted(row[1] for row in rows) == sorted(f.name for f in folder.iterdir() if f.name.endswith(".zdict"))
+    assert {int(row[0]): row[4] for row in rows} == dictionaries.SHA256
+    for number, name, size, zstd_id, sha256 in rows:
+        data = folder.joinpath(name).read_bytes()
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (int(size), sha256)
+        assert zstandard.ZstdCompressionDict(data).dict_id() == int(zstd_id) == dictionaries.zstd_id(int(number))
+        assert data[:4] == bytes.fromhex("37a430ec")
+        assert "magic `37a430ec`" in section(3)
+
+
+def test_the_page_says_which_bodies_the_writer_compresses_and_how() -> None:
+    assert f"bodies below {record._MIN_COMPRESSED_BYTES} bytes" in section(3)
+    assert f"for bodies of up to {record._MAX_DICTIONARY_BYTES:,} bytes" in section(3)
+    assert f"a body of {record._MIN_REPETITIVE_BYTES:,} bytes or more" in section(3)
 
 
 def test_the_table_of_identity_is_the_codes() -> None:
@@ -361,4 +383,21 @@ def test_the_same_calls_today_give_the_same_events_and_checkpoints(
     assert list(old.list(None)) == list(new.list(None))
     assert [(t.thread_id, t.name, t.metadata, t.writes) for t in old.threads()] == [
         (t.thread_id, t.name, t.metadata, t.writes) for t in new.threads()
+    ]
+
+
+def test_the_golden_database_with_dictionaries_holds_what_the_one_without_does(
+    old: EventLogSaver, tmp_path: Path, make_saver: Any
+) -> None:
+    shutil.copy(GOLDEN_DICTIONARY, tmp_path / "v1-dictionary.db")
+    with_dictionaries = make_saver(tmp_path / "v1-dictionary.db")
+    assert str(with_dictionaries.log.head()) == "51:cdb05065607246f3c5096fc11943cb58eef3cb947cb8d58e2e14a7577d87ebd0"
+    assert list(with_dictionaries.log.verify()) == []
+    with with_dictionaries.log.database.reading() as connection:
+        records = [row for (row,) in connection.execute("SELECT record FROM event").fetchall()]
+    headers = {(data[1], data[2]) for data in records}
+    assert headers == {(record._STORED, 0), (record._ZSTD, 0), (record._ZSTD, 1)}
+    assert list(with_dictionaries.list(None)) == list(old.list(None))
+    assert [t.latest_checkpoint_id for t in with_dictionaries.threads()] == [
+        t.latest_checkpoint_id for t in old.threads()
     ]

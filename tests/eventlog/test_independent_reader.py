@@ -136,9 +136,10 @@ def compare_checkpoints(reader: ModuleType, log: Any, saver: EventLogSaver) -> N
         assert found.pending_writes == [(task, name, decoded(reader, value)) for task, name, value in log.writes(key)]
 
 
-def test_the_golden_database_is_read_alike(reader: ModuleType, tmp_path: Path, make_saver: Any) -> None:
-    shutil.copy(HERE.parent / "golden" / "v1.db", tmp_path / "v1.db")
-    compare(reader, tmp_path / "v1.db", make_saver)
+@pytest.mark.parametrize("name", ["v1.db", "v1-dictionary.db"])
+def test_the_golden_databases_are_read_alike(reader: ModuleType, tmp_path: Path, make_saver: Any, name: str) -> None:
+    shutil.copy(HERE.parent / "golden" / name, tmp_path / name)
+    compare(reader, tmp_path / name, make_saver)
 
 
 class State(TypedDict):

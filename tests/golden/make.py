@@ -1,9 +1,10 @@
-"""Makes v1.db, the golden database of format version 1: run it only when there is none of a version yet.
+"""Makes a golden database of format version 1: run it only when the format has something that none of them holds.
 
     python tests/golden/make.py tests/golden/v1.db
 
-It is kept in the repository, never made again: what it holds must stay readable for ever. Tests use `fill` and the
-others, too.
+They are kept in the repository, never made again: what they hold must stay readable for ever. v1.db is from before
+there were dictionaries; v1-dictionary.db has the same events, the small ones compressed with dictionary 1. Tests use
+`fill` and the others, too.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("eventlog", "projections", "saver", "tools")
 DATA = {
     "langgraph_eventlog/eventlog/FORMAT.md",
+    "langgraph_eventlog/eventlog/dictionaries/1.zdict",
     "langgraph_eventlog/eventlog/schema.sql",
     *(f"langgraph_eventlog/{folder}/py.typed" for folder in FOLDERS),
 }
