@@ -16,6 +16,7 @@ from .event import (
     DeleteForRuns,
     DeleteThread,
     EventData,
+    Field,
     Import,
     Kind,
     Prune,
@@ -30,7 +31,17 @@ from .event import (
 from .plain import PlainDataError, pack, unpack
 from .value import Stored, ValueFormatError, Whole, bases_of_value, decode_value, encode_value
 
-__all__ = ["BodyFormatError", "bases_of", "decode_body", "encode_body", "kind_of", "stored_values"]
+__all__ = [
+    "BodyFormatError",
+    "bases_of",
+    "decode_array",
+    "decode_body",
+    "decode_field",
+    "encode_body",
+    "kind_of",
+    "stored_values",
+    "unpack_body",
+]
 
 _KINDS: dict[type, Kind] = {
     Put: Kind.PUT,
@@ -128,27 +139,78 @@ def _removal_to_array(removal: Removal) -> list[Any]:
 
 
 def decode_body(kind: int, body: bytes, bases: tuple[int, ...]) -> EventData:
-    """Give the data of an event of this kind.
+    """Give the data of an event of this kind: all of it, and all of it checked.
 
     Raises:
         BodyFormatError: the kind is not known, or the body is not laid out as it should be.
     """
+    return decode_array(kind, unpack_body(kind, body, bases), bases)
+
+
+def unpack_body(kind: int, body: bytes, bases: tuple[int, ...]) -> list[Any]:
+    """Give the array that a body is, with as many elements as its kind needs; what they are is not looked at.
+
+    Raises:
+        BodyFormatError: the kind is not known, or the body is no such array.
+    """
     try:
-        decode, length = _DECODERS[kind]
+        _, length = _DECODERS[kind]
     except KeyError:
         raise BodyFormatError(f"kind {kind} is not known") from None
-    if bases and kind not in (Kind.PUT, Kind.RESTATE):
+    if bases and kind not in _REFERRING:
         raise BodyFormatError("an event of its kind refers to nothing")
     try:
         array = _list(unpack(body))
-        if len(array) < length:
-            raise BodyFormatError("its body is too short")
-        data = decode(array, bases)
+    except PlainDataError as e:
+        raise BodyFormatError(str(e)) from e
+    if len(array) < length:
+        raise BodyFormatError("its body is too short")
+    return array
+
+
+def decode_array(kind: int, array: list[Any], bases: tuple[int, ...]) -> EventData:
+    """Give the data that an array of `unpack_body` holds, all of it checked.
+
+    Raises:
+        BodyFormatError: it is not laid out as it should be.
+    """
+    try:
+        data = _DECODERS[kind][0](array, bases)
         if bases and bases_of(data) != frozenset(bases):
             raise BodyFormatError("its header names bases that none of its values refers to")
         return data
     except (PlainDataError, ValueFormatError) as e:
         raise BodyFormatError(str(e)) from e
+
+
+def decode_field(kind: int, array: list[Any], bases: tuple[int, ...], field: Field) -> Stored | None:
+    """Give one value that an array of `unpack_body` holds, that one alone checked; None if it has no such value.
+
+    Raises:
+        BodyFormatError: what stands in its place is not a value.
+    """
+    try:
+        if field.what == "write":
+            return _write_at(array, bases, field.key) if kind == Kind.PUT_WRITES else None
+        if kind not in _REFERRING:
+            return None
+        first = 1 if kind == Kind.RESTATE else 0
+        if field.what == "channel":
+            value = _dict(array[first + 3]).get(field.key)
+            return None if value is None else decode_value(value, bases)
+        return decode_value(array[first + (4 if field.what == "channel_versions" else 5)], bases)
+    except ValueFormatError as e:
+        raise BodyFormatError(str(e)) from e
+
+
+def _write_at(array: list[Any], bases: tuple[int, ...], slot: Any) -> Stored | None:
+    rows = _list(array[3])
+    if slot >= len(rows):
+        return None
+    row = _list(rows[slot])
+    if len(row) < 3:
+        raise BodyFormatError("its body holds a row that is too short")
+    return decode_value(row[2], bases)
 
 
 def _put(a: list[Any], bases: tuple[int, ...]) -> Put:
@@ -199,6 +261,9 @@ def _copy(a: list[Any], _: tuple[int, ...]) -> Copy:
 def _ranges(value: Any) -> tuple[tuple[int, int], ...]:
     return tuple((_int(first), _int(last)) for first, last in _rows(value, 2))
 
+
+# Only these have bases.
+_REFERRING = (Kind.PUT, Kind.RESTATE)
 
 # Kind -> (decoder, least number of elements). Elements beyond those are a later version's.
 _DECODERS: dict[int, tuple[Callable[[list[Any], tuple[int, ...]], EventData], int]] = {

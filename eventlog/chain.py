@@ -9,13 +9,13 @@ import apsw
 from .body import stored_values
 from .database import Database
 from .errors import CorruptRecordError
-from .event import Compaction, Copy, EventData, Head, Kind, Put, RecordedEvent, Restate
+from .event import Compaction, Copy, Field, Head, Kind, Put, RecordedEvent, Restate, stored_in
 from .finding import Finding
 from .integrity import inner_of, leaf_of, link_of
 from .reader import EventReader, Row
 from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
-from .value import Whole
+from .value import Stored, Whole
 
 __all__ = ["ChainCheck"]
 
@@ -151,10 +151,10 @@ class ChainCheck:
             self._resolver = Resolver(self._load, path=self._path, keep=_KEPT_VALUES)
         return self._resolver
 
-    def _load(self, position: int) -> EventData | None:
+    def _load(self, position: int, field: Field) -> Stored | None:
         assert self._connection is not None
         found = self._reader.data(self._connection, position)
-        return None if found is None else found[1]
+        return None if found is None else stored_in(found[1], field)
 
     def _check_copied(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> Iterator[Finding]:
         for stream in data.streams:

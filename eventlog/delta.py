@@ -29,7 +29,7 @@ _MAX_WINDOW_LOG = 27
 
 def weight(elements: Iterable[Element]) -> int:
     """Give about how many bytes elements take in a record."""
-    return sum((len(e.data) if isinstance(e, Whole) else 0) + _COST_OF_ELEMENT for e in elements)
+    return sum([(len(e.data) if type(e) is Whole else 0) + _COST_OF_ELEMENT for e in elements])
 
 
 def weight_of_keys(keys: Iterable[str]) -> int:
@@ -48,15 +48,13 @@ def weight_of_value(value: Value) -> int:
 
 def weight_of_difference(difference: Splice | Edit | Patch) -> int:
     """Give what a difference weighs against the value that it is to."""
-    match difference:
-        case Splice():
-            return COST_OF_DIFFERENCE + weight(difference.inserted)
-        case Edit():
-            changed = weight(element for _, element in difference.changed)
-            keys = weight_of_keys(key for key, _ in difference.changed) + weight_of_keys(difference.removed)
-            return COST_OF_DIFFERENCE + changed + keys + 3 * len(difference.order or ())
-        case Patch():
-            return COST_OF_DIFFERENCE + len(difference.frame)
+    if isinstance(difference, Splice):
+        return COST_OF_DIFFERENCE + weight(difference.inserted)
+    if isinstance(difference, Patch):
+        return COST_OF_DIFFERENCE + len(difference.frame)
+    changed = weight([element for _, element in difference.changed])
+    keys = weight_of_keys(key for key, _ in difference.changed) + weight_of_keys(difference.removed)
+    return COST_OF_DIFFERENCE + changed + keys + 3 * len(difference.order or ())
 
 
 def common_ends(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from .value import Stored, Whole
 
@@ -20,6 +20,7 @@ __all__ = [
     "DeleteForRuns",
     "DeleteThread",
     "EventData",
+    "Field",
     "Head",
     "Import",
     "Kind",
@@ -33,6 +34,7 @@ __all__ = [
     "Thread",
     "Write",
     "put_of",
+    "stored_in",
 ]
 
 
@@ -196,6 +198,32 @@ def put_of(data: EventData | None) -> Put | None:
     if isinstance(data, Restate):
         return data.put
     return data if isinstance(data, Put) else None
+
+
+class Field(NamedTuple):
+    """Names a value in an event.
+
+    Attributes:
+        what: "channel", "channel_versions" or "versions_seen" of a put or restate, "write" of a put_writes.
+        key: the channel's name, or the write's slot.
+    """
+
+    what: str
+    key: str | int = ""
+
+
+def stored_in(data: EventData | None, field: Field) -> Stored | None:
+    """Give a value of an event as it is stored there; None if the event has no such value."""
+    if field.what == "write":
+        if not isinstance(data, PutWrites) or not isinstance(field.key, int) or field.key >= len(data.writes):
+            return None
+        return data.writes[field.key].value
+    put = put_of(data)
+    if put is None:
+        return None
+    if field.what == "channel":
+        return put.channels.get(str(field.key))
+    return put.channel_versions if field.what == "channel_versions" else put.versions_seen
 
 
 @dataclass(frozen=True, slots=True)

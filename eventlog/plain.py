@@ -20,8 +20,12 @@ __all__ = ["PlainDataError", "pack", "unpack"]
 _EXT_WHOLE = 1
 _EXT_BIG_INTEGER = 2
 _BIG_INTEGER = re.compile(rb"-?[1-9][0-9]{0,4299}")  # 4,300 digits are Python's own limit for int(str)
-# msgpack turns its timestamp type (-1) into an object without asking the hook: these end the headers that begin one.
-_TIMESTAMP_HEADERS = (b"\xd6\xff", b"\xd7\xff", b"\x04\xff", b"\x08\xff", b"\x0c\xff")
+# msgpack turns its timestamp type (-1, a byte ff) into an object without asking the hook. What may stand before it:
+_TIMESTAMP_HEADERS = (
+    b"\xd6",
+    b"\xd7",
+    *(form + size for form in (b"\xc7", b"\xc8\0", b"\xc9\0\0\0") for size in (b"\x04", b"\x08", b"\x0c")),
+)
 
 
 class PlainDataError(ValueError):
@@ -87,7 +91,7 @@ def unpack(data: bytes) -> Any:
     """
     try:
         unpacked = _unpackb(data)
-        if b"\xff" in data and any(header in data for header in _TIMESTAMP_HEADERS):
+        if b"\xff" in data and _may_hold_timestamps(data):
             _refuse_timestamps(unpacked)
         return unpacked
     except PlainDataError:
@@ -95,6 +99,17 @@ def unpack(data: bytes) -> Any:
     # ValueError covers msgpack's own tree; TypeError is an unhashable map key.
     except (ValueError, TypeError, OverflowError, RecursionError, MemoryError) as e:
         raise PlainDataError(f"not plain data: {type(e).__name__}") from e
+
+
+def _may_hold_timestamps(data: bytes) -> bool:
+    if data.count(b"\xff") > len(data) // 64:
+        return True  # looking at each would take longer than looking through what was unpacked
+    at = data.find(b"\xff")
+    while at >= 0:
+        if data.endswith(_TIMESTAMP_HEADERS, max(0, at - 5), at):
+            return True
+        at = data.find(b"\xff", at + 1)
+    return False
 
 
 def _refuse_timestamps(unpacked: Any) -> None:

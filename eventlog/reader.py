@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import apsw
 
-from . import body as body_codec
-from . import record as record_codec
-from .body import BodyFormatError
 from .errors import CorruptRecordError
-from .event import DeleteForRuns, EventData, Head, Kind, Prune, RecordedEvent
-from .integrity import digest_of
-from .record import RecordFormatError
+from .event import DeleteForRuns, EventData, Field, Head, Kind, Prune, RecordedEvent
+from .opened import OpenedRecord, OpenedRecords
 from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
+from .value import Stored
 
 __all__ = ["EventReader", "Row", "touches"]
 
@@ -52,18 +50,25 @@ class EventReader:
         Raises:
             CorruptRecordError: its record is damaged.
         """
+        opened = self.open(connection, position)
+        return None if opened is None else (opened.stream, opened.data(), opened.size)
+
+    def open(self, connection: apsw.Connection, position: int) -> OpenedRecord | None:
+        """Give an event's record, so that parts of it can be read; None if the event is not there.
+
+        Raises:
+            CorruptRecordError: its record is not what was appended.
+        """
         row = one_row(connection, _RECORD, (position,))
-        if row is None:
-            return None
-        kind, stream, record, digest = row
-        return stream, self.decode(position, kind, record, digest), len(record)
+        return None if row is None else OpenedRecord(self._path, position, row)
 
     def resolver(self, connection: apsw.Connection) -> Resolver:
         """Give what puts values together, for as long as the caller's transaction lasts."""
+        opened = OpenedRecords()
 
-        def load(position: int) -> EventData | None:
-            found = self.data(connection, position)
-            return None if found is None else found[1]
+        def load(position: int, field: Field) -> Stored | None:
+            found = opened.get(position, partial(self.open, connection))
+            return None if found is None else found.stored(field)
 
         return Resolver(load, path=self._path)
 
@@ -76,24 +81,6 @@ class EventReader:
             return all_rows(connection, _AFTER, (after, limit))
         return all_rows(connection, _AFTER_IN_THREAD, (thread, after, limit))
 
-    def decode(self, position: int, kind: int, record: bytes, digest: bytes) -> EventData:
-        """Check and decode a record.
-
-        Raises:
-            CorruptRecordError: it is not what was appended.
-        """
-        if digest_of(record) != digest:
-            raise CorruptRecordError(
-                "its record does not match its digest", path=self._path, position=position, code="digest"
-            )
-        try:
-            bases, body = record_codec.decode(record)
-            if bases and bases[-1] >= position:
-                raise RecordFormatError("it refers to what comes after it")
-            return body_codec.decode_body(kind, body, bases)
-        except (RecordFormatError, BodyFormatError) as e:
-            raise CorruptRecordError(str(e), path=self._path, position=position) from e
-
     def to_event(self, row: Row) -> RecordedEvent:
         """Turn a row into an event.
 
@@ -101,7 +88,7 @@ class EventReader:
             CorruptRecordError: its record is damaged, or it names a stream that is not there.
         """
         position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns = row
-        data = self.decode(position, kind, record, digest)
+        data = OpenedRecord(self._path, position, (kind, stream, record, digest)).data()
         if stream is not None and thread_id is None:
             raise CorruptRecordError("its stream is not in the file", path=self._path, position=position, code="stream")
         return RecordedEvent(

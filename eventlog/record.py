@@ -197,6 +197,8 @@ def _put_varint(out: bytearray, number: int) -> None:
 
 
 def _get_varint(data: bytes, offset: int) -> tuple[int, int]:
+    if offset < len(data) and data[offset] < 0x80:  # nearly all
+        return data[offset], offset + 1
     number = shift = 0
     for length in range(10):
         if offset >= len(data):

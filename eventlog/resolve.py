@@ -1,7 +1,7 @@
 """Putting values together from what they were stored as: following differences to the value that was stored whole.
 
-Pure, given a function that reads an event. Iterative, because chains may be long; every size is checked before
-anything of it is made, because stored bytes may be hostile.
+Pure, given a function that reads a value as it is stored. Iterative, because chains may be long; every size is checked
+before anything of it is made, because stored bytes may be hostile.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeGuard
 
 from .delta import weight_of_difference, weight_of_value
 from .errors import CorruptRecordError
-from .event import EventData, Put, PutWrites, put_of
+from .event import Field, Put
 from .record import MAX_BODY_BYTES, RecordFormatError, decompress
 from .value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored, Value, Whole
 
@@ -24,8 +23,12 @@ MAX_PATCH_DEPTH = 32
 
 # A value while differences are being applied to it.
 _Work = Whole | list[Whole] | dict[str, Whole]
-Load = Callable[[int], EventData | None]
-Field = Callable[[Put], Stored | None]
+_Difference = Splice | Edit | Patch
+_DIFFERENCES = (Splice, Edit, Patch)  # isinstance() with a union is slow, and this is asked for each difference
+Load = Callable[[int, Field], Stored | None]
+
+_VERSIONS = Field("channel_versions")
+_SEEN = Field("versions_seen")
 
 
 class _UnfitError(ValueError):
@@ -40,17 +43,12 @@ class Chain:
     since: int = 0
     patches: int = 0
 
-    def after(self, difference: Splice | Edit | Patch) -> Chain:
-        """Give the chain with one more difference."""
-        since = self.since + weight_of_difference(difference)
-        return Chain(self.keyframe, since, self.patches + isinstance(difference, Patch))
-
 
 class Resolver:
     """Resolves values, and remembers what they came to: what is carried, or differed from, is not resolved again.
 
     Args:
-        load: gives the data of the event at a position, None if it is not there. May raise.
+        load: gives a value as the event at a position stores it, None if it is not there. May raise.
         path: of the log, for error messages.
         keep: how many values to remember; the oldest go first.
 
@@ -61,19 +59,19 @@ class Resolver:
         self._load = load
         self._path = path
         self._keep = keep
-        self._values: OrderedDict[tuple[int, str], tuple[Value, Chain]] = OrderedDict()
+        self._values: OrderedDict[tuple[int, Field], tuple[Value, Chain]] = OrderedDict()
 
     def channel(self, position: int, name: str, stored: Stored) -> Value:
         """Give a channel's value in the put at `position`."""
-        return self._resolve(position, f"channel {name}", stored, lambda put: put.channels.get(name))
+        return self._resolve(position, Field("channel", name), stored)
 
     def channel_versions(self, position: int, put: Put) -> Value:
         """Give the channel_versions of a put."""
-        return self._resolve(position, "channel_versions", put.channel_versions, lambda base: base.channel_versions)
+        return self._resolve(position, _VERSIONS, put.channel_versions)
 
     def versions_seen(self, position: int, put: Put) -> Value:
         """Give the versions_seen of a put."""
-        return self._resolve(position, "versions_seen", put.versions_seen, lambda base: base.versions_seen)
+        return self._resolve(position, _SEEN, put.versions_seen)
 
     def all_channels(self, position: int, put: Put) -> dict[str, Value]:
         """Give all channels' values, which together have a limit, too."""
@@ -88,65 +86,68 @@ class Resolver:
 
     def chain(self, position: int, name: str, stored: Stored) -> Chain:
         """Tell how a channel's value in the put at `position` is stored."""
-        return self._chain(position, f"channel {name}", stored, lambda put: put.channels.get(name))
+        return self._chain(position, Field("channel", name), stored)
 
     def chain_of_versions(self, position: int, put: Put) -> tuple[Chain, Chain]:
         """Tell how channel_versions and versions_seen of a put are stored."""
         return (
-            self._chain(position, "channel_versions", put.channel_versions, lambda base: base.channel_versions),
-            self._chain(position, "versions_seen", put.versions_seen, lambda base: base.versions_seen),
+            self._chain(position, _VERSIONS, put.channel_versions),
+            self._chain(position, _SEEN, put.versions_seen),
         )
 
-    def _chain(self, position: int, name: str, stored: Stored, field: Field) -> Chain:
-        if isinstance(stored, Whole):
+    def _chain(self, position: int, field: Field, stored: Stored) -> Chain:
+        if type(stored) is Whole:
             return Chain(weight_of_value(stored))
-        return self._checked(position, name, stored, field)[1]
+        return self._checked(position, field, stored)[1]
 
-    def _resolve(self, position: int, name: str, stored: Stored, field: Field) -> Value:
-        if isinstance(stored, Whole):
+    def _resolve(self, position: int, field: Field, stored: Stored) -> Value:
+        if type(stored) is Whole:
             return stored
-        return self._checked(position, name, stored, field)[0]
+        return self._checked(position, field, stored)[0]
 
-    def _checked(self, position: int, name: str, stored: Stored, field: Field) -> tuple[Value, Chain]:
+    def _checked(self, position: int, field: Field, stored: Stored) -> tuple[Value, Chain]:
         try:
-            return self._follow(position, name, stored, field)
+            return self._follow(position, field, stored)
         except _UnfitError as e:
+            name = " ".join(str(part) for part in field if part != "")
             raise CorruptRecordError(f"the value of {name}: {e}", path=self._path, position=position) from e
 
-    def _follow(self, position: int, name: str, stored: Stored, field: Field) -> tuple[Value, Chain]:
+    def _follow(self, position: int, field: Field, stored: Stored) -> tuple[Value, Chain]:
         # Down to a value that needs no other, or is known already; then up again, difference by difference.
-        differences: list[tuple[int, Splice | Edit | Patch]] = []
-        while (found := self._values.get((position, name))) is None:
-            if isinstance(stored, Splice | Edit | Patch):
+        differences: list[tuple[int, _Difference]] = []
+        while (found := self._values.get((position, field))) is None:
+            if isinstance(stored, _DIFFERENCES):
                 differences.append((position, stored))
             elif not isinstance(stored, Carried):
                 value = self._complete(position, stored)
-                found = self._remember(position, name, value, Chain(weight_of_value(value)))
+                found = self._remember(position, field, value, Chain(weight_of_value(value)))
                 break
             position, stored = self._base(position, stored.base, field)
         if not differences:
             return found
         value, chain = found
+        since, patches = chain.since, chain.patches
         # Changed in place, and only the outcome is kept: a copy for each difference would take memory and time for
         # all of them.
         work: _Work = list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, dict) else value
         for at, difference in reversed(differences):
-            chain = chain.after(difference)
-            if chain.patches > MAX_PATCH_DEPTH:
+            since += weight_of_difference(difference)
+            patches += isinstance(difference, Patch)
+            if patches > MAX_PATCH_DEPTH:
                 raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
             work = self._apply(at, difference, work)
-        return self._remember(differences[0][0], name, tuple(work) if isinstance(work, list) else work, chain)
+        resolved = tuple(work) if isinstance(work, list) else work
+        return self._remember(differences[0][0], field, resolved, Chain(chain.keyframe, since, patches))
 
-    def _remember(self, position: int, name: str, value: Value, chain: Chain) -> tuple[Value, Chain]:
-        self._values[position, name] = value, chain
+    def _remember(self, position: int, field: Field, value: Value, chain: Chain) -> tuple[Value, Chain]:
+        self._values[position, field] = value, chain
         if self._keep is not None and len(self._values) > self._keep:
             self._values.popitem(last=False)
         return value, chain
 
     def _base(self, position: int, base: int, field: Field) -> tuple[int, Stored]:
-        put = put_of(self._load(base)) if base < position else None
-        stored = None if put is None else field(put)
-        if stored is None or isinstance(stored, Carried):
+        stored = self._load(base, field) if base < position else None
+        if stored is None or type(stored) is Carried:
             raise _UnfitError(f"event {base} does not store it, as it should")
         return base, stored
 
@@ -160,30 +161,27 @@ class Resolver:
 
     def _elements(self, position: int, elements: tuple[Element, ...]) -> list[Whole]:
         # Many slices may be of the same few bytes: what they come to is checked before it is made.
-        if sum(element.length for element in elements if isinstance(element, Slice)) > MAX_BODY_BYTES:
+        if sum([element.length for element in elements if isinstance(element, Slice)]) > MAX_BODY_BYTES:
             raise _UnfitError("its elements are together too large")
         return [element if isinstance(element, Whole) else self._slice(position, element) for element in elements]
 
     def _slice(self, position: int, element: Slice) -> Whole:
-        data = self._load(element.base) if element.base < position else None
-        value = data.writes[element.slot].value if _has_slot(data, element) else None
+        value = self._load(element.base, Field("write", element.slot)) if element.base < position else None
         if not isinstance(value, Whole) or element.offset + element.length > len(value.data):
             raise _UnfitError(f"event {element.base} does not hold an element of it, as it should")
         return Whole(element.tag, value.data[element.offset : element.offset + element.length])
 
-    def _apply(self, position: int, difference: Splice | Edit | Patch, work: _Work) -> _Work:
-        match difference:
-            case Splice() if isinstance(work, list):
-                # Without the first check, each splice of a hostile chain could double the list.
-                if difference.prefix + difference.suffix > len(work):
-                    raise _UnfitError("it keeps more elements than there are")
-                inserted = self._elements(position, difference.inserted)
-                work[difference.prefix : len(work) - difference.suffix] = inserted
-                return work
-            case Edit() if isinstance(work, dict):
-                return self._edit(position, difference, work)
-            case Patch() if isinstance(work, Whole) and work.tag == difference.tag:
-                return Whole(difference.tag, _unpatch(difference, work.data))
+    def _apply(self, position: int, difference: _Difference, work: _Work) -> _Work:
+        if isinstance(difference, Splice) and isinstance(work, list):
+            # Without the first check, each splice of a hostile chain could double the list.
+            if difference.prefix + difference.suffix > len(work):
+                raise _UnfitError("it keeps more elements than there are")
+            work[difference.prefix : len(work) - difference.suffix] = self._elements(position, difference.inserted)
+            return work
+        if isinstance(difference, Edit) and isinstance(work, dict):
+            return self._edit(position, difference, work)
+        if isinstance(difference, Patch) and isinstance(work, Whole) and work.tag == difference.tag:
+            return Whole(difference.tag, _unpatch(difference, work.data))
         raise _UnfitError(f"event {difference.base} holds it in another form")
 
     def _edit(self, position: int, edit: Edit, work: dict[str, Whole]) -> dict[str, Whole]:
@@ -214,10 +212,6 @@ def complete(stored: Stored) -> Value:
         case DictOf(items) if all(isinstance(e, Whole) for _, e in items):
             return {key: e for key, e in items if isinstance(e, Whole)}
     raise ValueError("a value of a put_writes refers to nothing")
-
-
-def _has_slot(data: EventData | None, element: Slice) -> TypeGuard[PutWrites]:
-    return isinstance(data, PutWrites) and element.slot < len(data.writes)
 
 
 def _unpatch(patch: Patch, base: bytes) -> bytes:

@@ -13,8 +13,9 @@ from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import CorruptRecordError
-from ..eventlog.event import EventData, Put, PutWrites, put_of
+from ..eventlog.event import EventData, Field, Put, PutWrites, put_of
 from ..eventlog.log import EventLog
+from ..eventlog.opened import OpenedRecord, OpenedRecords
 from ..eventlog.resolve import Chain, Resolver, complete
 from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
@@ -48,7 +49,7 @@ class Gatherer:
         self._log = log
         self._views = views
         self._connection = connection
-        self._data: dict[int, tuple[int | None, EventData] | None] = {}
+        self._opened = OpenedRecords()
         self._resolver = Resolver(self._load, path=log.path)
 
     def gather(self, row: CheckpointRow) -> Gathered:
@@ -115,22 +116,19 @@ class Gatherer:
         return Known(serde, at, channels, fields)
 
     def _event(self, position: int, needed_by: int) -> tuple[int | None, EventData]:
-        found = self._read(position)
-        if found is None:
+        opened = self._opened.get(position, self._open)
+        if opened is None:
             raise CorruptRecordError(
                 f"it refers to event {position}, which is not there", path=self._log.path, position=needed_by
             )
-        return found
+        return opened.stream, opened.data()
 
-    def _load(self, position: int) -> EventData | None:
-        found = self._read(position)
-        return None if found is None else found[1]
+    def _load(self, position: int, field: Field) -> Stored | None:
+        opened = self._opened.get(position, self._open)
+        return None if opened is None else opened.stored(field)
 
-    def _read(self, position: int) -> tuple[int | None, EventData] | None:
-        if position not in self._data:
-            read = self._log.reader.data(self._connection, position)
-            self._data[position] = None if read is None else (read[0], read[1])
-        return self._data[position]
+    def _open(self, position: int) -> OpenedRecord | None:
+        return self._log.reader.open(self._connection, position)
 
     def _mismatch(self, position: int, checkpoint_id: str) -> CorruptRecordError:
         return CorruptRecordError(

@@ -17,7 +17,7 @@ from langgraph_eventlog.eventlog import record as codec
 from langgraph_eventlog.eventlog.body import encode_body
 from langgraph_eventlog.eventlog.errors import RecordTooLargeError
 from langgraph_eventlog.eventlog.integrity import digest_of
-from langgraph_eventlog.eventlog.reader import EventReader
+from langgraph_eventlog.eventlog.opened import OpenedRecord
 from langgraph_eventlog.eventlog.record import RecordFormatError, decode, encode, read_bases
 
 TRIES = settings(derandomize=True, database=None, deadline=None, max_examples=100)
@@ -117,7 +117,6 @@ def test_no_flipped_truncated_or_extended_record_is_taken_for_another(body: byte
     """Decoding gives nothing wrong: what zstd's checksum and the sizes cannot find, the digest does."""
     record = encode(body, [3, 5])
     digest = digest_of(record)
-    reader = EventReader("a log")
     damaged = [record[:n] for n in range(len(record))] + [record + bytes([b]) for b in (0, 1, 0x28, 255)]
     for i in range(len(record)):
         damaged += [record[:i] + bytes([record[i] ^ bit]) + record[i + 1 :] for bit in (1, 8, 128, 255)]
@@ -125,7 +124,7 @@ def test_no_flipped_truncated_or_extended_record_is_taken_for_another(body: byte
         with contextlib.suppress(RecordFormatError):
             decode(bad)
         with pytest.raises(CorruptRecordError) as caught:
-            reader.decode(9, 1, bad, digest)
+            OpenedRecord("a log", 9, (1, None, bad, digest))
         assert caught.value.position == 9
     for bad in damaged[: len(record) + 4]:
         with pytest.raises(RecordFormatError):
@@ -282,4 +281,4 @@ def test_a_record_may_not_refer_to_itself_or_later_events() -> None:
     record = encode(encode_body(data, frozenset()), [4])
     for position in (3, 4):
         with pytest.raises(CorruptRecordError, match="after it"):
-            EventReader("a log").decode(position, Kind.PUT_WRITES, record, digest_of(record))
+            OpenedRecord("a log", position, (Kind.PUT_WRITES, None, record, digest_of(record)))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph_eventlog.eventlog import CorruptRecordError, Put, PutWrites, Restate, Write
 from langgraph_eventlog.eventlog.body import bases_of, decode_body, encode_body, kind_of
-from langgraph_eventlog.eventlog.event import EventData
+from langgraph_eventlog.eventlog.event import EventData, stored_in
 from langgraph_eventlog.eventlog.resolve import MAX_PATCH_DEPTH, Resolver, complete
 from langgraph_eventlog.eventlog.value import (
     Carried,
@@ -41,6 +41,10 @@ def frame(old: bytes, new: bytes) -> bytes:
     return zstandard.ZstdCompressor(dict_data=dictionary, write_checksum=True, write_dict_id=False).compress(new)
 
 
+def resolver(events: dict[int, EventData], keep: int | None = None) -> Resolver:
+    return Resolver(lambda position, field: stored_in(events.get(position), field), path="test.db", keep=keep)
+
+
 def resolve(events: dict[int, EventData], position: int, channel: str = "x") -> Value:
     found = events[position]
     assert isinstance(found, Put)
@@ -48,7 +52,7 @@ def resolve(events: dict[int, EventData], position: int, channel: str = "x") -> 
     stored = {at: through_bytes(data) for at, data in events.items()}
     again = stored[position]
     assert isinstance(again, Put)
-    return Resolver(stored.get, path="test.db").channel(position, channel, again.channels[channel])
+    return resolver(stored).channel(position, channel, again.channels[channel])
 
 
 def through_bytes(data: EventData) -> EventData:
@@ -113,9 +117,9 @@ def test_what_is_carried_is_what_the_base_holds_whatever_its_kind():
 def test_versions_are_resolved_by_their_field_not_by_a_channel_of_that_name():
     one = replace(put(channel_versions=w("a channel")), channel_versions=DictOf((("a", Whole("=", b"\x01")),)))
     two = replace(put(), channel_versions=Edit(1, (("b", Whole("=", b"\x02")),), ()), versions_seen=Carried(1))
-    resolver = Resolver({1: one, 2: two}.get, path="test.db")
-    assert resolver.channel_versions(2, two) == {"a": Whole("=", b"\x01"), "b": Whole("=", b"\x02")}
-    assert resolver.versions_seen(2, two) == EMPTY
+    resolving = resolver({1: one, 2: two})
+    assert resolving.channel_versions(2, two) == {"a": Whole("=", b"\x01"), "b": Whole("=", b"\x02")}
+    assert resolving.versions_seen(2, two) == EMPTY
 
 
 def chain_of_patches(length: int) -> dict[int, EventData]:
@@ -138,8 +142,8 @@ def test_a_long_chain_does_not_exhaust_the_stack():
     events: dict[int, EventData] = {1: put(x=ListOf(()))}
     for position in range(2, 5_002):
         events[position] = put(x=Splice(position - 1, position - 2, (w(str(position)),), 0))
-    resolver = Resolver(events.get, path="test.db")
-    assert len(resolver.channel(5_001, "x", events[5_001].channels["x"])) == 5_000
+    resolving = resolver(events)
+    assert len(resolving.channel(5_001, "x", events[5_001].channels["x"])) == 5_000
 
 
 LIST, DICT, WHOLE = ListOf((w("a"), w("b"))), DictOf((("a", w("1")), ("b", w("2")))), Whole("t", b"bytes")
@@ -173,7 +177,7 @@ def test_what_does_not_fit_is_damage_at_the_event_that_refers(name: str):
     base, stored = BAD[name]
     events = {2: put(x=stored)} if base is None else {1: base, 2: put(x=stored)}
     with pytest.raises(CorruptRecordError) as caught:
-        Resolver(events.get, path="test.db").channel(2, "x", stored)
+        resolver(events).channel(2, "x", stored)
     assert caught.value.path == "test.db"
 
 
@@ -183,21 +187,21 @@ def test_many_slices_of_the_same_bytes_are_refused_before_they_are_made():
         2: put(x=ListOf(tuple(Slice("t", 1, 0, 0, 20_000_000) for _ in range(200)))),
     }
     with pytest.raises(CorruptRecordError, match="together too large"):
-        Resolver(events.get, path="test.db").channel(2, "x", events[2].channels["x"])
+        resolver(events).channel(2, "x", events[2].channels["x"])
 
 
 def test_the_values_of_a_checkpoint_have_a_limit_together(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("langgraph_eventlog.eventlog.resolve.MAX_BODY_BYTES", 1_000)
     found = put(a=Whole("t", bytes(600)), b=Whole("t", bytes(600)))
     with pytest.raises(CorruptRecordError, match="together too large"):
-        Resolver({1: found}.get, path="test.db").all_channels(1, found)
+        resolver({1: found}).all_channels(1, found)
 
 
 def test_a_value_never_refers_to_itself_or_to_what_comes_after_it():
     for base in (2, 3):
         events = {2: put(x=Carried(base)), 3: put(x=w("later"))}
         with pytest.raises(CorruptRecordError):
-            Resolver(events.get, path="test.db").channel(2, "x", Carried(base))
+            resolver(events).channel(2, "x", Carried(base))
 
 
 def test_what_a_put_writes_holds_is_complete():
@@ -230,6 +234,6 @@ def test_any_sequence_of_lists_comes_back_from_splices(states: list[list[Whole]]
         stored = ListOf(tuple(now)) if position == 1 else Splice(position - 1, prefix, inserted, suffix)
         events[position] = through_bytes(put(x=stored))
         before = now
-    resolver = Resolver(events.get, path="test.db", keep=keep)
+    resolving = resolver(events, keep)
     for position in sorted(events, key=lambda p: (p * 7) % 5):
-        assert resolver.channel(position, "x", events[position].channels["x"]) == tuple(states[position - 1])
+        assert resolving.channel(position, "x", events[position].channels["x"]) == tuple(states[position - 1])

@@ -1,0 +1,106 @@
+"""Records that are read for parts of them: checked and unpacked once, decoded where they are looked at.
+
+Most records are read for one value, on the way to another record's.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from . import body as body_codec
+from . import record as record_codec
+from .body import BodyFormatError
+from .errors import CorruptRecordError
+from .event import EventData, Field
+from .integrity import digest_of
+from .record import RecordFormatError
+from .value import Stored
+
+__all__ = ["OpenedRecord", "OpenedRecords"]
+
+_MAX_BYTES = 8 * 1024 * 1024
+
+
+class OpenedRecord:
+    """A record that is what was appended, unpacked; nothing else of it has been checked yet.
+
+    Args:
+        path: of the log, for error messages.
+        position: where it stands.
+        row: kind, stream, record and digest.
+
+    Attributes:
+        stream: the file's key of the thread and namespace that it is about; None: the whole log.
+        size: its bytes.
+        memory: about how many bytes it takes here.
+
+    Raises:
+        CorruptRecordError: it is not what was appended, or not a record of this version.
+    """
+
+    __slots__ = ("_array", "_bases", "_kind", "_path", "_position", "memory", "size", "stream")
+
+    def __init__(self, path: str, position: int, row: tuple[int, int | None, bytes, bytes]) -> None:
+        self._path, self._position = path, position
+        self._kind, self.stream, record, digest = row
+        self.size = len(record)
+        if digest_of(record) != digest:
+            raise CorruptRecordError(
+                "its record does not match its digest", path=path, position=position, code="digest"
+            )
+        try:
+            self._bases, body = record_codec.decode(record)
+            if self._bases and self._bases[-1] >= position:
+                raise RecordFormatError("it refers to what comes after it")
+            self._array = body_codec.unpack_body(self._kind, body, self._bases)
+        except (RecordFormatError, BodyFormatError) as e:
+            raise CorruptRecordError(str(e), path=path, position=position) from e
+        self.memory = 2 * len(body) + 1000
+
+    def data(self) -> EventData:
+        """Decode all of it.
+
+        Raises:
+            CorruptRecordError: anything in it is damaged.
+        """
+        try:
+            return body_codec.decode_array(self._kind, self._array, self._bases)
+        except BodyFormatError as e:
+            raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+
+    def stored(self, field: Field) -> Stored | None:
+        """Decode one value; None if there is none of that name.
+
+        Raises:
+            CorruptRecordError: what stands there is damaged.
+        """
+        try:
+            return body_codec.decode_field(self._kind, self._array, self._bases, field)
+        except BodyFormatError as e:
+            raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+
+
+class OpenedRecords:
+    """The records opened last, by position, up to a few megabytes of them.
+
+    Good for as long as events are there: an event never changes. One that is not there is looked for again each time.
+    """
+
+    def __init__(self) -> None:
+        self._opened: OrderedDict[int, OpenedRecord] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, position: int, open_: Callable[[int], OpenedRecord | None]) -> OpenedRecord | None:
+        """Give the record at a position, by `open_` if it is not known; None if it is not there."""
+        found = self._opened.get(position)
+        if found is not None:
+            return found
+        found = open_(position)
+        if found is not None:
+            self._opened[position] = found
+            self._bytes += found.memory
+            while self._bytes > _MAX_BYTES and len(self._opened) > 1:
+                _, dropped = self._opened.popitem(last=False)
+                self._bytes -= dropped.memory
+        return found
