@@ -10,7 +10,7 @@ from ..eventlog.errors import ConfigError
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from ..projections.projector import Projector
-from .memory import Memory
+from .known import KnownCheckpoints
 
 __all__ = ["Core"]
 
@@ -32,7 +32,7 @@ class Core:
         if not isinstance(memory_bytes, int) or memory_bytes < 0:
             raise ConfigError(f"memory_bytes is a whole number, 0 or more, not {memory_bytes!r}")
         self.projector = Projector(projections)
-        self.memory = Memory(memory_bytes)
+        self.known = KnownCheckpoints(memory_bytes)
         self.log = EventLog(
             path,
             synchronous=synchronous,
@@ -41,7 +41,7 @@ class Core:
             follower=self.projector,
             clock=clock,
         )
-        self.log.database.in_child.append(self.memory.renew)
+        self.log.database.in_child.append(self.known.renew)
 
     @property
     def views(self) -> BuiltIn:

@@ -32,9 +32,8 @@ from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
 from .encoding import encode_put, encode_writes, slices_of
 from .filters import compile_filter
-from .known import Known
 from .listing import Listing
-from .memory import Key
+from .known import Key, Known
 from .removing import Remover
 from .threads import ThreadMethods
 
@@ -143,7 +142,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
                 known = None  # compaction was quicker: store everything whole
         checkpoint_id: str = encoded.event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
         key = (address.thread_id, address.namespace, checkpoint_id)
-        self._core.memory.remember(key, encoded.known(recorded.position), parent=_key(address))
+        self._core.known.remember(key, encoded.known(recorded.position), parent=_key(address))
         return address.config(checkpoint_id)
 
     def _known(self, address: Address, serde: SerializerProtocol) -> Known | None:
@@ -151,14 +150,14 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         key = _key(address)
         if key is None:
             return None
-        known = self._core.memory.get(key, serde)
+        known = self._core.known.get(key, serde)
         if known is not None:
             return known
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
             known = None if row is None else self._gatherer(connection).known(row, serde)
         if known is not None:
-            self._core.memory.remember(key, known)
+            self._core.known.remember(key, known)
         return known
 
     def put_writes(
@@ -179,7 +178,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         recorded = self.log.append(event)
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
-            self._core.memory.remember_written(key, serde, slices_of(recorded.data, recorded.position))
+            self._core.known.remember_written(key, serde, slices_of(recorded.data, recorded.position))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
