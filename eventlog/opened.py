@@ -5,9 +5,6 @@ Most records are read for one value, on the way to another record's.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
-
 from . import body as body_codec
 from . import record as record_codec
 from .body import BodyFormatError
@@ -17,9 +14,7 @@ from .integrity import digest_of
 from .record import RecordFormatError
 from .value import Stored
 
-__all__ = ["OpenedRecord", "OpenedRecords"]
-
-_MAX_BYTES = 8 * 1024 * 1024
+__all__ = ["OpenedRecord"]
 
 
 class OpenedRecord:
@@ -79,28 +74,3 @@ class OpenedRecord:
             return body_codec.decode_field(self._kind, self._array, self._bases, field)
         except BodyFormatError as e:
             raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
-
-
-class OpenedRecords:
-    """The records opened last, by position, up to a few megabytes of them.
-
-    Good for as long as events are there: an event never changes. One that is not there is looked for again each time.
-    """
-
-    def __init__(self) -> None:
-        self._opened: OrderedDict[int, OpenedRecord] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, position: int, open_: Callable[[int], OpenedRecord | None]) -> OpenedRecord | None:
-        """Give the record at a position, by `open_` if it is not known; None if it is not there."""
-        found = self._opened.get(position)
-        if found is not None:
-            return found
-        found = open_(position)
-        if found is not None:
-            self._opened[position] = found
-            self._bytes += found.memory
-            while self._bytes > _MAX_BYTES and len(self._opened) > 1:
-                _, dropped = self._opened.popitem(last=False)
-                self._bytes -= dropped.memory
-        return found

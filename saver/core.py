@@ -6,9 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import apsw
+
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from ..projections.projector import Projector
+from .decoding import Gatherer
+from .memory import Memory
 from .reuse import Reuse
 
 __all__ = ["Core"]
@@ -29,6 +33,7 @@ class Core:
     ) -> None:
         self.projector = Projector(projections)
         self.reuse = Reuse()
+        self.memory = Memory()
         self.log = EventLog(
             path,
             synchronous=synchronous,
@@ -37,7 +42,14 @@ class Core:
             follower=self.projector,
             clock=clock,
         )
-        self.log.database.in_child.append(self.reuse.renew)
+        self.log.database.in_child += [self.reuse.renew, self.memory.renew]
+
+    def gatherer(self, connection: apsw.Connection, memory: Memory) -> Gatherer:
+        """Give what reads checkpoints on a reading connection, and remembers what it read."""
+        # Within a write to a private database nothing may be remembered: it may be rolled back, and other events stand
+        # at those positions then.
+        uncommitted = self.log.database.private and connection.in_transaction
+        return Gatherer(self.log, self.views, connection, Memory() if uncommitted else memory)
 
     @property
     def views(self) -> BuiltIn:

@@ -5,7 +5,9 @@ Gathering reads, within one read transaction; building decodes, outside of it. E
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import apsw
@@ -15,16 +17,19 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ..eventlog.errors import CorruptRecordError
 from ..eventlog.event import EventData, Field, Put, PutWrites, put_of
 from ..eventlog.log import EventLog
-from ..eventlog.opened import OpenedRecord, OpenedRecords
+from ..eventlog.opened import OpenedRecord
 from ..eventlog.resolve import Chain, Resolver, complete
 from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import EffectiveWrite, WritesRow, effective
+from .cloning import clone_of_plain
 from .config import config_of
+from .decoder import Decoder
 from .differences import Known, KnownValue, known_from_log
+from .memory import Memory
 from .parts import parts_of_value
-from .serialising import load, load_metadata, load_value
+from .serialising import load, load_metadata
 
 __all__ = ["Gathered", "Gatherer", "build", "build_write"]
 
@@ -42,14 +47,15 @@ class Gathered:
 
 
 class Gatherer:
-    """Reads what checkpoints are made of, each event once. Lives for one read transaction."""
+    """Reads what checkpoints are made of, if it is not in memory. Lives for one read transaction."""
 
-    def __init__(self, log: EventLog, views: BuiltIn, connection: apsw.Connection) -> None:
+    def __init__(self, log: EventLog, views: BuiltIn, connection: apsw.Connection, memory: Memory) -> None:
         self._log = log
         self._views = views
         self._connection = connection
-        self._opened = OpenedRecords()
-        self._resolver = Resolver(self._load, path=log.path)
+        self._open = partial(log.reader.open, connection, known=memory.records)
+        # Without a reference to this object: memory may be large, and is freed at once if nothing is circular.
+        self._resolver = Resolver(partial(_load, self._open), path=log.path, values=memory.values)
 
     def gather(self, row: CheckpointRow) -> Gathered:
         """Read a checkpoint with its pending writes.
@@ -115,19 +121,12 @@ class Gatherer:
         return Known(serde, channels, fields)
 
     def _event(self, position: int, needed_by: int) -> tuple[int | None, EventData]:
-        opened = self._opened.get(position, self._open)
+        opened = self._open(position)
         if opened is None:
             raise CorruptRecordError(
                 f"it refers to event {position}, which is not there", path=self._log.path, position=needed_by
             )
         return opened.stream, opened.data()
-
-    def _load(self, position: int, field: Field) -> Stored | None:
-        opened = self._opened.get(position, self._open)
-        return None if opened is None else opened.stored(field)
-
-    def _open(self, position: int) -> OpenedRecord | None:
-        return self._log.reader.open(self._connection, position)
 
     def _mismatch(self, position: int, checkpoint_id: str) -> CorruptRecordError:
         return CorruptRecordError(
@@ -137,27 +136,32 @@ class Gatherer:
         )
 
 
-def build(serde: SerializerProtocol, gathered: Gathered, thread_id: Any, checkpoint_ns: str) -> CheckpointTuple:
+def _load(open_record: Callable[[int], OpenedRecord | None], position: int, field: Field) -> Stored | None:
+    opened = open_record(position)
+    return None if opened is None else opened.stored(field)
+
+
+def build(decoder: Decoder, gathered: Gathered, thread_id: Any, checkpoint_ns: str) -> CheckpointTuple:
     """Decode a checkpoint: every object in it is new."""
     row, put = gathered.row, gathered.put
     checkpoint: dict[str, Any] = {
-        **put.frame,
-        **({} if put.rest is None else load(serde, put.rest)),
+        **clone_of_plain(put.frame),
+        **({} if put.rest is None else load(decoder.serde, put.rest)),
         "id": row.checkpoint_id,
-        "channel_values": {name: load_value(serde, value) for name, value in gathered.channels.items()},
-        "channel_versions": load_value(serde, gathered.channel_versions),
-        "versions_seen": load_value(serde, gathered.versions_seen),
+        "channel_values": {name: decoder.value(value) for name, value in gathered.channels.items()},
+        "channel_versions": decoder.value(gathered.channel_versions),
+        "versions_seen": decoder.value(gathered.versions_seen),
     }
     parent = None if row.parent_id is None else config_of(thread_id, checkpoint_ns, row.parent_id)
     return CheckpointTuple(
         config=config_of(thread_id, checkpoint_ns, row.checkpoint_id),
         checkpoint=cast(Checkpoint, checkpoint),
-        metadata=cast(CheckpointMetadata, load_metadata(serde, row.metadata)),
+        metadata=cast(CheckpointMetadata, load_metadata(decoder.serde, row.metadata)),
         parent_config=parent,
-        pending_writes=[build_write(serde, write) for write in gathered.writes],
+        pending_writes=[build_write(decoder, write) for write in gathered.writes],
     )
 
 
-def build_write(serde: SerializerProtocol, write: EffectiveWrite) -> PendingWrite:
+def build_write(decoder: Decoder, write: EffectiveWrite) -> PendingWrite:
     """Decode a write."""
-    return write.task_id, write.channel, load_value(serde, complete(write.value))
+    return write.task_id, write.channel, decoder.value(complete(write.value))

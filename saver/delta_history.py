@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from langgraph.checkpoint.base import DeltaChannelHistory
-from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.value import Value
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import EffectiveWrite
+from .decoder import Decoder
 from .decoding import Gatherer, build_write
-from .serialising import load_value
 
 __all__ = ["StoredHistory", "delta_channel_history"]
 
@@ -24,13 +23,13 @@ class StoredHistory:
     writes: dict[str, list[EffectiveWrite]]
     seeds: dict[str, Value]
 
-    def decoded(self, serde: SerializerProtocol) -> dict[str, DeltaChannelHistory]:
+    def decoded(self, decoder: Decoder) -> dict[str, DeltaChannelHistory]:
         """Decode it."""
         result: dict[str, DeltaChannelHistory] = {}
         for channel, writes in self.writes.items():
-            entry: DeltaChannelHistory = {"writes": [build_write(serde, write) for write in writes]}
+            entry: DeltaChannelHistory = {"writes": [build_write(decoder, write) for write in writes]}
             if channel in self.seeds:
-                entry["seed"] = load_value(serde, self.seeds[channel])
+                entry["seed"] = decoder.value(self.seeds[channel])
             result[channel] = entry
         return result
 

@@ -185,7 +185,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             gathered = None if row is None else self._gatherer(connection).gather(row)
         if gathered is None:
             return None
-        return build(self.serde, gathered, address.given_thread_id, address.namespace)
+        return build(self._core.memory.decoder(self.serde), gathered, address.given_thread_id, address.namespace)
 
     def list(
         self,
@@ -225,7 +225,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         return self._core.views.history.one(connection, keys[1], address.checkpoint_id)
 
     def _gatherer(self, connection: apsw.Connection) -> Gatherer:
-        return Gatherer(self.log, self._core.views, connection)
+        return self._core.gatherer(connection, self._core.memory)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -244,7 +244,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             gatherer = self._gatherer(connection)
             ancestors = () if row is None else self._core.views.history.ancestors(connection, row)
             found = delta_channel_history(gatherer, ancestors, channels)
-        return found.decoded(self.serde)
+        return found.decoded(self._core.memory.decoder(self.serde))
 
     # Deleting, copying.
 
