@@ -11,9 +11,9 @@ from .cloning import Maker, maker_of
 __all__ = ["MSGPACK", "Clones"]
 
 MSGPACK = "msgpack"
-_MAX_BYTES = 16 * 1024 * 1024
-# What is larger is decoded again: its bytes are most of it.
-_MAX_BYTES_OF_ONE = 64 * 1024
+_MAX_BYTES = 32 * 1024 * 1024
+# What is larger is decoded again.
+_MAX_BYTES_OF_ONE = 1024 * 1024
 # A decoded object, and what makes clones of it, are several times as large as its bytes.
 _SIZE_FACTOR = 6
 _SIZE_OF_MAKER = 1_000

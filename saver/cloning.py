@@ -1,7 +1,7 @@
 """Clones of decoded objects that nothing tells from what decoding their bytes again would give.
 
-Known is how to clone LangChain's messages and documents, exactly those classes, and what JSON is made of. Of anything
-else there are no clones: it is decoded again.
+Known is how to clone LangChain's messages and documents, exactly those classes, a delta channel's snapshot of such,
+and what JSON is made of. Of anything else there are no clones: it is decoded again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import msgpack
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from pydantic import BaseModel
 
 __all__ = ["Maker", "clone_of_plain", "maker_of"]
@@ -38,8 +39,9 @@ _MODELS = frozenset(
         ("langchain_core.documents.base", "Document"),
     }
 )
-# JsonPlusSerializer's mark of a pydantic model: [module, name, fields, method].
+# JsonPlusSerializer's marks of a pydantic model, [module, name, fields, method], and of a delta channel's snapshot.
 _EXT_MODEL = 5
+_EXT_SNAPSHOT = 7
 # Of models in models; what is deeper is decoded again.
 _MAX_DEPTH = 4
 
@@ -87,12 +89,15 @@ def _unpacked(data: bytes, depth: int) -> tuple[Any, int]:
 
     def model(code: int, payload: bytes) -> None:
         nonlocal models
-        if code != _EXT_MODEL or depth == 0:
+        if code not in (_EXT_MODEL, _EXT_SNAPSHOT) or depth == 0:
             raise _UnknownError
-        inner, _ = _unpacked(payload, depth - 1)
-        if type(inner) is not list or tuple(inner[:2]) not in _MODELS:
+        inner, inside = _unpacked(payload, depth - 1)
+        if code == _EXT_SNAPSHOT:
+            models += inside
+        elif type(inner) is list and tuple(inner[:2]) in _MODELS:
+            models += 1
+        else:
             raise _UnknownError
-        models += 1
 
     try:
         unpacked = msgpack.unpackb(data, ext_hook=model, strict_map_key=False, unicode_errors="surrogatepass")
@@ -113,6 +118,8 @@ def _maker(value: Any, seen: list[int]) -> Maker:
         return _list_maker(value, seen)
     if _is_known_model(kind):
         return _model_maker(value, seen)
+    if kind is _DeltaSnapshot:
+        return partial(_make_snapshot, _maker(value.value, seen))
     raise _UnknownError
 
 
@@ -177,6 +184,10 @@ def _make_list(template: list[Any], parts: _Parts) -> list[Any]:
     for i, make in parts:
         made[i] = make()
     return made
+
+
+def _make_snapshot(make: Maker) -> _DeltaSnapshot:
+    return _DeltaSnapshot(make())
 
 
 def _make_model(

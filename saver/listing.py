@@ -82,9 +82,7 @@ class Listing:
         rows = self._rows(connection, size)
         if self._matches is not None:
             rows = [row for row in rows if self._matches(load_metadata(self._serde, row.metadata))]
-        gatherer = self._core.gatherer(connection, memory)
-        # The oldest first: most are differences to the one before.
-        return [gatherer.gather(row) for row in reversed(rows)][::-1]
+        return self._core.gatherer(connection, memory).gather_page(rows)
 
     def _rows(self, connection: apsw.Connection, size: int) -> list[CheckpointRow]:
         history, keys = self._core.views.history, self._core.log.keys

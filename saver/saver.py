@@ -242,8 +242,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
             gatherer = self._gatherer(connection)
-            ancestors = () if row is None else self._core.views.history.ancestors(connection, row)
-            found = delta_channel_history(gatherer, ancestors, channels)
+            generations = () if row is None else self._core.views.history.generations(connection, row)
+            found = delta_channel_history(gatherer, generations, channels)
         return found.decoded(self._core.memory.decoder(self.serde))
 
     # Deleting, copying.

@@ -14,6 +14,7 @@ from langchain_core import messages as lc
 from langchain_core.documents import Document
 from langgraph.checkpoint.serde import event_hooks
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph_eventlog.eventlog import ProjectionError, RecordedEvent
 from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.saver import EventLogSaver, clones, cloning
@@ -149,7 +150,7 @@ models = st.one_of(
     maps.map(old_calls),
 )
 states = st.recursive(
-    models,
+    models | st.lists(models, min_size=1, max_size=3).map(_DeltaSnapshot),
     lambda inner: st.one_of(
         st.tuples(inner, st.lists(inner | plain, max_size=2)).map(lambda found: [found[0], *found[1]]),
         st.dictionaries(texts, inner, min_size=1, max_size=3),
@@ -183,6 +184,8 @@ def test_a_clone_is_what_decoding_gives_and_shares_nothing(value: Any) -> None:
         lc.AIMessage("x", additional_kwargs={"them": {1, 2}}),
         lc.ToolMessage("x", tool_call_id="1", artifact=(uuid.UUID(int=1),)),
         {"plain": [1, {"a": 2}]},
+        _DeltaSnapshot([1, {"a": 2}]),
+        _DeltaSnapshot([lc.HumanMessage("x"), State()]),
         [1, "x", None],
         "x",
     ],
