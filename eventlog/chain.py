@@ -20,7 +20,6 @@ from .value import Stored, Whole
 __all__ = ["ChainCheck"]
 
 _BATCH = 256
-_KEPT_VALUES = 256
 _ROWS = """
 SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
 FROM event AS e NOT INDEXED LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread
@@ -148,7 +147,7 @@ class ChainCheck:
         # One for all batches, so that what the event before came to is still known; each batch has its own connection.
         self._connection = connection
         if self._resolver is None:
-            self._resolver = Resolver(self._load, path=self._path, keep=_KEPT_VALUES)
+            self._resolver = Resolver(self._load, path=self._path)
         return self._resolver
 
     def _load(self, position: int, field: Field) -> Stored | None:

@@ -28,8 +28,8 @@ _MAX_WINDOW_LOG = 27
 
 
 def weight(elements: Iterable[Element]) -> int:
-    """Give about how many bytes elements take in a record."""
-    return sum([(len(e.data) if type(e) is Whole else 0) + _COST_OF_ELEMENT for e in elements])
+    """Give about how many bytes elements take in a record; for what stands in another, what reading that costs."""
+    return sum([(len(e.data) if type(e) is Whole else COST_OF_DIFFERENCE) + _COST_OF_ELEMENT for e in elements])
 
 
 def weight_of_keys(keys: Iterable[str]) -> int:

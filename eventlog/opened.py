@@ -5,21 +5,16 @@ Most records are read for one value, on the way to another record's.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable
-
 from . import body as body_codec
 from . import record as record_codec
 from .body import BodyFormatError
 from .errors import CorruptRecordError
-from .event import EventData, Field
+from .event import EventData, Field, Kind
 from .integrity import digest_of
 from .record import RecordFormatError
 from .value import Stored
 
-__all__ = ["OpenedRecord", "OpenedRecords"]
-
-_MAX_BYTES = 8 * 1024 * 1024
+__all__ = ["OpenedRecord"]
 
 
 class OpenedRecord:
@@ -39,12 +34,13 @@ class OpenedRecord:
         CorruptRecordError: it is not what was appended, or not a record of this version.
     """
 
-    __slots__ = ("_array", "_bases", "_kind", "_path", "_position", "memory", "size", "stream")
+    __slots__ = ("_array", "_bases", "_data", "_kind", "_path", "_position", "memory", "size", "stream")
 
     def __init__(self, path: str, position: int, row: tuple[int, int | None, bytes, bytes]) -> None:
         self._path, self._position = path, position
         self._kind, self.stream, record, digest = row
         self.size = len(record)
+        self._data: EventData | None = None
         if digest_of(record) != digest:
             raise CorruptRecordError(
                 "its record does not match its digest", path=path, position=position, code="digest"
@@ -56,18 +52,33 @@ class OpenedRecord:
             self._array = body_codec.unpack_body(self._kind, body, self._bases)
         except (RecordFormatError, BodyFormatError) as e:
             raise CorruptRecordError(str(e), path=path, position=position) from e
-        self.memory = 2 * len(body) + 1000
+        self.memory = 2 * len(body) + 2_000
 
     def data(self) -> EventData:
-        """Decode all of it.
+        """Decode all of it, once. What of it can be changed is the caller's to copy.
 
         Raises:
             CorruptRecordError: anything in it is damaged.
         """
-        try:
-            return body_codec.decode_array(self._kind, self._array, self._bases)
-        except BodyFormatError as e:
-            raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+        if self._data is None:
+            try:
+                self._data = body_codec.decode_array(self._kind, self._array, self._bases)
+            except BodyFormatError as e:
+                raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+        return self._data
+
+    @property
+    def is_put(self) -> bool:
+        """Whether it holds a checkpoint, put or restated."""
+        return self._kind in (Kind.PUT, Kind.RESTATE)
+
+    @property
+    def checkpoint_id(self) -> str | None:
+        """The id of the checkpoint that it holds, or has writes at; None if it does neither."""
+        if self.is_put or self._kind == Kind.PUT_WRITES:
+            found = self._array[1 if self._kind == Kind.RESTATE else 0]
+            return found if type(found) is str else None
+        return None
 
     def stored(self, field: Field) -> Stored | None:
         """Decode one value; None if there is none of that name.
@@ -79,28 +90,3 @@ class OpenedRecord:
             return body_codec.decode_field(self._kind, self._array, self._bases, field)
         except BodyFormatError as e:
             raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
-
-
-class OpenedRecords:
-    """The records opened last, by position, up to a few megabytes of them.
-
-    Good for as long as events are there: an event never changes. One that is not there is looked for again each time.
-    """
-
-    def __init__(self) -> None:
-        self._opened: OrderedDict[int, OpenedRecord] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, position: int, open_: Callable[[int], OpenedRecord | None]) -> OpenedRecord | None:
-        """Give the record at a position, by `open_` if it is not known; None if it is not there."""
-        found = self._opened.get(position)
-        if found is not None:
-            return found
-        found = open_(position)
-        if found is not None:
-            self._opened[position] = found
-            self._bytes += found.memory
-            while self._bytes > _MAX_BYTES and len(self._opened) > 1:
-                _, dropped = self._opened.popitem(last=False)
-                self._bytes -= dropped.memory
-        return found

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import apsw
 
+from .bounded import Bounded
 from .errors import CorruptRecordError
 from .event import DeleteForRuns, EventData, Field, Head, Kind, Prune, RecordedEvent
-from .opened import OpenedRecord, OpenedRecords
+from .opened import OpenedRecord
 from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
 from .value import Stored
@@ -27,6 +27,7 @@ _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
   ORDER BY 1 LIMIT ?3) ORDER BY e.position"""
 _HEAD = "SELECT head, link FROM meta"
 _RECORD = "SELECT kind, stream, record, digest FROM event WHERE position = ?"
+_MAX_BYTES_OF_RECORDS = 4 * 1024 * 1024
 
 Row = tuple[Any, ...]
 
@@ -53,23 +54,34 @@ class EventReader:
         opened = self.open(connection, position)
         return None if opened is None else (opened.stream, opened.data(), opened.size)
 
-    def open(self, connection: apsw.Connection, position: int) -> OpenedRecord | None:
+    def open(
+        self, connection: apsw.Connection, position: int, known: Bounded[int, OpenedRecord] | None = None
+    ) -> OpenedRecord | None:
         """Give an event's record, so that parts of it can be read; None if the event is not there.
+
+        `known` are records that need not be read again: an event never changes. What is read is added to them.
 
         Raises:
             CorruptRecordError: its record is not what was appended.
         """
-        row = one_row(connection, _RECORD, (position,))
-        return None if row is None else OpenedRecord(self._path, position, row)
+        opened = None if known is None else known.get(position)
+        if opened is None:
+            row = one_row(connection, _RECORD, (position,))
+            if row is None:
+                return None
+            opened = OpenedRecord(self._path, position, row)
+            if known is not None:
+                known.add(position, opened, opened.memory)
+        return opened
 
     def resolver(self, connection: apsw.Connection) -> Resolver:
         """Give what puts values together, for as long as the caller's transaction lasts."""
-        opened = OpenedRecords()
 
         def load(position: int, field: Field) -> Stored | None:
-            found = opened.get(position, partial(self.open, connection))
+            found = self.open(connection, position, records)
             return None if found is None else found.stored(field)
 
+        records: Bounded[int, OpenedRecord] = Bounded(_MAX_BYTES_OF_RECORDS)
         return Resolver(load, path=self._path)
 
     def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:

@@ -6,17 +6,18 @@ before anything of it is made, because stored bytes may be hostile.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from .bounded import Bounded
 from .delta import weight_of_difference, weight_of_value
 from .errors import CorruptRecordError
 from .event import Field, Put
 from .record import MAX_BODY_BYTES, RecordFormatError, decompress
 from .value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored, Value, Whole
 
-__all__ = ["MAX_PATCH_DEPTH", "Chain", "Resolver", "complete"]
+__all__ = ["MAX_PATCH_DEPTH", "Chain", "ResolvedValues", "Resolver", "complete"]
 
 # Persisted: do not change. Writers stay below; readers refuse what is beyond.
 MAX_PATCH_DEPTH = 32
@@ -44,22 +45,34 @@ class Chain:
     patches: int = 0
 
 
+class _Resolved(NamedTuple):
+    """What a value came to; `size` is its weight in bytes."""
+
+    value: Value
+    chain: Chain
+    size: int
+
+
+# What values came to, by position and field.
+ResolvedValues = Bounded[tuple[int, Field], _Resolved]
+_MAX_BYTES = 64 * 1024 * 1024
+
+
 class Resolver:
     """Resolves values, and remembers what they came to: what is carried, or differed from, is not resolved again.
 
     Args:
         load: gives a value as the event at a position stores it, None if it is not there. May raise.
         path: of the log, for error messages.
-        keep: how many values to remember; the oldest go first.
+        values: what is remembered; None: only what this resolver has resolved.
 
     Every method raises CorruptRecordError if the value refers to what is not there, or does not fit it.
     """
 
-    def __init__(self, load: Load, *, path: str, keep: int | None = None) -> None:
+    def __init__(self, load: Load, *, path: str, values: ResolvedValues | None = None) -> None:
         self._load = load
         self._path = path
-        self._keep = keep
-        self._values: OrderedDict[tuple[int, Field], tuple[Value, Chain]] = OrderedDict()
+        self._values: ResolvedValues = Bounded(_MAX_BYTES) if values is None else values
 
     def channel(self, position: int, name: str, stored: Stored) -> Value:
         """Give a channel's value in the put at `position`."""
@@ -78,8 +91,9 @@ class Resolver:
         values: dict[str, Value] = {}
         size = 0
         for name, stored in put.channels.items():
-            values[name] = self.channel(position, name, stored)
-            size += weight_of_value(values[name])
+            resolved = self._checked(position, Field("channel", name), stored)
+            values[name] = resolved.value
+            size += resolved.size
             if size > MAX_BODY_BYTES:
                 raise CorruptRecordError("its values are together too large", path=self._path, position=position)
         return values
@@ -96,36 +110,33 @@ class Resolver:
         )
 
     def _chain(self, position: int, field: Field, stored: Stored) -> Chain:
-        if type(stored) is Whole:
-            return Chain(weight_of_value(stored))
-        return self._checked(position, field, stored)[1]
+        return self._checked(position, field, stored).chain
 
     def _resolve(self, position: int, field: Field, stored: Stored) -> Value:
-        if type(stored) is Whole:
-            return stored
-        return self._checked(position, field, stored)[0]
+        return self._checked(position, field, stored).value
 
-    def _checked(self, position: int, field: Field, stored: Stored) -> tuple[Value, Chain]:
+    def _checked(self, position: int, field: Field, stored: Stored) -> _Resolved:
+        if isinstance(stored, Whole):
+            return _in_full(stored)
         try:
             return self._follow(position, field, stored)
         except _UnfitError as e:
             name = " ".join(str(part) for part in field if part != "")
             raise CorruptRecordError(f"the value of {name}: {e}", path=self._path, position=position) from e
 
-    def _follow(self, position: int, field: Field, stored: Stored) -> tuple[Value, Chain]:
+    def _follow(self, position: int, field: Field, stored: Stored) -> _Resolved:
         # Down to a value that needs no other, or is known already; then up again, difference by difference.
         differences: list[tuple[int, _Difference]] = []
         while (found := self._values.get((position, field))) is None:
             if isinstance(stored, _DIFFERENCES):
                 differences.append((position, stored))
             elif not isinstance(stored, Carried):
-                value = self._complete(position, stored)
-                found = self._remember(position, field, value, Chain(weight_of_value(value)))
+                found = self._remember(position, field, _in_full(self._complete(position, stored)))
                 break
             position, stored = self._base(position, stored.base, field)
         if not differences:
             return found
-        value, chain = found
+        value, chain, _ = found
         since, patches = chain.since, chain.patches
         # Changed in place, and only the outcome is kept: a copy for each difference would take memory and time for
         # all of them.
@@ -137,13 +148,12 @@ class Resolver:
                 raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
             work = self._apply(at, difference, work)
         resolved = tuple(work) if isinstance(work, list) else work
-        return self._remember(differences[0][0], field, resolved, Chain(chain.keyframe, since, patches))
+        now = _Resolved(resolved, Chain(chain.keyframe, since, patches), weight_of_value(resolved))
+        return self._remember(differences[0][0], field, now)
 
-    def _remember(self, position: int, field: Field, value: Value, chain: Chain) -> tuple[Value, Chain]:
-        self._values[position, field] = value, chain
-        if self._keep is not None and len(self._values) > self._keep:
-            self._values.popitem(last=False)
-        return value, chain
+    def _remember(self, position: int, field: Field, resolved: _Resolved) -> _Resolved:
+        self._values.add((position, field), resolved, resolved.size)
+        return resolved
 
     def _base(self, position: int, base: int, field: Field) -> tuple[int, Stored]:
         stored = self._load(base, field) if base < position else None
@@ -196,6 +206,11 @@ class Resolver:
         if len(edit.order) != len(items):
             raise _UnfitError("its order is of another length")
         return dict(items[i] for i in edit.order)
+
+
+def _in_full(value: Value) -> _Resolved:
+    size = weight_of_value(value)
+    return _Resolved(value, Chain(size), size)
 
 
 def complete(stored: Stored) -> Value:

@@ -6,7 +6,7 @@ decided when they are read, by `effective`, from the events in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import apsw
@@ -43,6 +43,17 @@ class WritesRow:
 
 
 _COLUMNS = "stream, checkpoint_id, applied, ordinal, position, writes, bytes"
+# How many checkpoints are asked for in one query: few forms of it, so that each is prepared once.
+_FEW = 8
+_MANY = 64
+
+
+def _of_so_many(count: int) -> str:
+    places = ", ".join(["?"] * count)
+    return (
+        f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? AND checkpoint_id IN ({places}) "
+        "ORDER BY checkpoint_id, applied, ordinal"
+    )
 
 
 class PendingWrites(Table):
@@ -68,6 +79,8 @@ CREATE TABLE pending_writes@ (
     _REMOVE_STREAM = "DELETE FROM pending_writes@ WHERE stream = ?"
     _COUNT = "SELECT coalesce(sum(writes), 0) FROM pending_writes@ WHERE stream = ?"
     _OF = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? AND checkpoint_id = ? ORDER BY applied, ordinal"
+    _OF_FEW = _of_so_many(_FEW)
+    _OF_MANY = _of_so_many(_MANY)
     _OF_STREAM = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? ORDER BY checkpoint_id, applied, ordinal"
 
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:
@@ -92,6 +105,20 @@ CREATE TABLE pending_writes@ (
     def of(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> list[WritesRow]:
         """Give a checkpoint's rows, in the order in which they apply."""
         return [WritesRow(*r) for r in all_rows(connection, self._OF, (stream, checkpoint_id))]
+
+    def of_several(
+        self, connection: apsw.Connection, stream: int, checkpoint_ids: Sequence[str]
+    ) -> dict[str, list[WritesRow]]:
+        """Do what `of` does for several checkpoints of a stream; those without writes are not in it."""
+        found: dict[str, list[WritesRow]] = {}
+        size = _FEW if len(checkpoint_ids) <= _FEW else _MANY
+        sql = self._OF_FEW if size == _FEW else self._OF_MANY
+        for start in range(0, len(checkpoint_ids), size):
+            some = checkpoint_ids[start : start + size]
+            # NULL is equal to nothing.
+            for row in all_rows(connection, sql, (stream, *some, *[None] * (size - len(some)))):
+                found.setdefault(row[1], []).append(WritesRow(*row))
+        return found
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[WritesRow]:
         """Give all rows of a stream, by checkpoint, in the order in which they apply."""

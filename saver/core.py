@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import apsw
+
 from ..eventlog.errors import ConfigError
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from ..projections.projector import Projector
-from .known import KnownCheckpoints
+from .decoding import Gatherer
+from .memory import Memory
 
 __all__ = ["Core"]
 
@@ -32,7 +35,7 @@ class Core:
         if not isinstance(memory_bytes, int) or memory_bytes < 0:
             raise ConfigError(f"memory_bytes is a whole number, 0 or more, not {memory_bytes!r}")
         self.projector = Projector(projections)
-        self.known = KnownCheckpoints(memory_bytes)
+        self.memory = Memory(memory_bytes)
         self.log = EventLog(
             path,
             synchronous=synchronous,
@@ -41,7 +44,14 @@ class Core:
             follower=self.projector,
             clock=clock,
         )
-        self.log.database.in_child.append(self.known.renew)
+        self.log.database.in_child.append(self.memory.renew)
+
+    def gatherer(self, connection: apsw.Connection, memory: Memory) -> Gatherer:
+        """Give what reads checkpoints on a reading connection, and remembers what it read."""
+        # Within a write to a private database nothing may be remembered: it may be rolled back, and other events stand
+        # at those positions then.
+        uncommitted = self.log.database.private and connection.in_transaction
+        return Gatherer(self.log, self.views, connection, Memory(0) if uncommitted else memory)
 
     @property
     def views(self) -> BuiltIn:

@@ -5,7 +5,9 @@ Gathering reads, within one read transaction; building decodes, outside of it. E
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import apsw
@@ -13,19 +15,22 @@ from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import CorruptRecordError
-from ..eventlog.event import EventData, Field, Put, PutWrites, put_of
+from ..eventlog.event import Field, Put, PutWrites, put_of
 from ..eventlog.log import EventLog
-from ..eventlog.opened import OpenedRecord, OpenedRecords
+from ..eventlog.opened import OpenedRecord
 from ..eventlog.resolve import Chain, Resolver, complete
 from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import EffectiveWrite, WritesRow, effective
+from .cloning import clone_of_plain
 from .config import config_of
+from .decoder import Decoder
 from .differences import known_from_log
 from .known import Known, KnownValue
+from .memory import Memory
 from .parts import parts_of_value
-from .serialising import load, load_metadata, load_value
+from .serialising import load, load_metadata
 
 __all__ = ["Gathered", "Gatherer", "build", "build_write"]
 
@@ -43,14 +48,15 @@ class Gathered:
 
 
 class Gatherer:
-    """Reads what checkpoints are made of, each event once. Lives for one read transaction."""
+    """Reads what checkpoints are made of, if it is not in memory. Lives for one read transaction."""
 
-    def __init__(self, log: EventLog, views: BuiltIn, connection: apsw.Connection) -> None:
+    def __init__(self, log: EventLog, views: BuiltIn, connection: apsw.Connection, memory: Memory) -> None:
         self._log = log
         self._views = views
         self._connection = connection
-        self._opened = OpenedRecords()
-        self._resolver = Resolver(self._load, path=log.path)
+        self._open = partial(log.reader.open, connection, known=memory.records)
+        # Without a reference to this object: memory may be large, and is freed at once if nothing is circular.
+        self._resolver = Resolver(partial(_load, self._open), path=log.path, values=memory.values)
 
     def gather(self, row: CheckpointRow) -> Gathered:
         """Read a checkpoint with its pending writes.
@@ -58,6 +64,16 @@ class Gatherer:
         Raises:
             CorruptRecordError: a record is damaged, or not the one that the row says it is.
         """
+        return self._gather(row, self._views.pending_writes.of(self._connection, row.stream, row.checkpoint_id))
+
+    def gather_page(self, rows: Sequence[CheckpointRow]) -> list[Gathered]:
+        """Do what `gather` does for several, the newest first."""
+        writes = self.writes_at(rows)
+        # The oldest first: most are differences to the one before.
+        oldest_first = [self._gather(row, writes(row)) for row in reversed(rows)]
+        return oldest_first[::-1]
+
+    def _gather(self, row: CheckpointRow, writes: Iterable[WritesRow]) -> Gathered:
         put = self.put_of(row)
         return Gathered(
             row,
@@ -65,37 +81,42 @@ class Gatherer:
             self._resolver.all_channels(row.position, put),
             self._resolver.channel_versions(row.position, put),
             self._resolver.versions_seen(row.position, put),
-            self.writes_of(row),
+            self.effective(writes),
         )
 
     def put_of(self, row: CheckpointRow) -> Put:
         """Read a checkpoint's put, checked against the row that points at it."""
-        stream, data = self._event(row.position, row.applied)
-        put = put_of(data)
-        copied = row.applied != row.position
-        if put is None or put.checkpoint_id != row.checkpoint_id or (stream != row.stream and not copied):
-            raise self._mismatch(row.position, row.checkpoint_id)
+        put = put_of(self._opened(row).data())
+        if put is None:
+            raise self._mismatch(row)
         return put
 
-    def writes_of(self, row: CheckpointRow) -> list[EffectiveWrite]:
-        """Read a checkpoint's pending writes, in their order."""
-        rows = self._views.pending_writes.of(self._connection, row.stream, row.checkpoint_id)
-        return effective([self._writes(r) for r in rows])
+    def writes_at(self, rows: Sequence[CheckpointRow]) -> Callable[[CheckpointRow], list[WritesRow]]:
+        """Find the pending writes of several checkpoints at once; give what tells those of each."""
+        ids: dict[int, list[str]] = {}
+        for row in rows:
+            ids.setdefault(row.stream, []).append(row.checkpoint_id)
+        of_several = self._views.pending_writes.of_several
+        found = {stream: of_several(self._connection, stream, some) for stream, some in ids.items()}
+        return lambda row: found[row.stream].get(row.checkpoint_id, [])
+
+    def effective(self, rows: Iterable[WritesRow]) -> list[EffectiveWrite]:
+        """Read a checkpoint's pending writes, and give those that count, in their order."""
+        return effective([self._writes(row) for row in rows])
 
     def _writes(self, row: WritesRow) -> PutWrites:
-        stream, data = self._event(row.position, row.applied)
-        copied = row.applied != row.position
-        if (
-            not isinstance(data, PutWrites)
-            or data.checkpoint_id != row.checkpoint_id
-            or (stream != row.stream and not copied)
-        ):
-            raise self._mismatch(row.position, row.checkpoint_id)
+        data = self._opened(row).data()
+        if not isinstance(data, PutWrites):
+            raise self._mismatch(row)
         return data
 
-    def channel(self, row: CheckpointRow, put: Put, name: str) -> Value:
-        """Give one channel's value."""
-        return self._resolver.channel(row.position, name, put.channels[name])
+    def channels_of(self, row: CheckpointRow, names: Iterable[str]) -> dict[str, Value]:
+        """Give the values that a checkpoint holds of some channels; what else it holds is not looked at."""
+        opened = self._opened(row)
+        if not opened.is_put:
+            raise self._mismatch(row)
+        stored = ((name, opened.stored(Field("channel", name))) for name in names)
+        return {name: self._resolver.channel(row.position, name, s) for name, s in stored if s is not None}
 
     def known(self, row: CheckpointRow, serde: SerializerProtocol) -> Known:
         """Give what is known of a checkpoint's values, for its child's to be differences to."""
@@ -115,50 +136,51 @@ class Gatherer:
         }
         return Known(serde, at, channels, fields)
 
-    def _event(self, position: int, needed_by: int) -> tuple[int | None, EventData]:
-        opened = self._opened.get(position, self._open)
+    def _opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:
+        opened = self._open(row.position)
         if opened is None:
             raise CorruptRecordError(
-                f"it refers to event {position}, which is not there", path=self._log.path, position=needed_by
+                f"it refers to event {row.position}, which is not there", path=self._log.path, position=row.applied
             )
-        return opened.stream, opened.data()
+        copied = row.applied != row.position
+        if opened.checkpoint_id != row.checkpoint_id or (opened.stream != row.stream and not copied):
+            raise self._mismatch(row)
+        return opened
 
-    def _load(self, position: int, field: Field) -> Stored | None:
-        opened = self._opened.get(position, self._open)
-        return None if opened is None else opened.stored(field)
-
-    def _open(self, position: int) -> OpenedRecord | None:
-        return self._log.reader.open(self._connection, position)
-
-    def _mismatch(self, position: int, checkpoint_id: str) -> CorruptRecordError:
+    def _mismatch(self, row: CheckpointRow | WritesRow) -> CorruptRecordError:
         return CorruptRecordError(
-            f"a projection says that it holds checkpoint {checkpoint_id!r}, but it does not: rebuild() mends that",
+            f"a projection says that it holds checkpoint {row.checkpoint_id!r}, but it does not: rebuild() mends that",
             path=self._log.path,
-            position=position,
+            position=row.position,
         )
 
 
-def build(serde: SerializerProtocol, gathered: Gathered, thread_id: Any, checkpoint_ns: str) -> CheckpointTuple:
+def _load(open_record: Callable[[int], OpenedRecord | None], position: int, field: Field) -> Stored | None:
+    opened = open_record(position)
+    return None if opened is None else opened.stored(field)
+
+
+def build(decoder: Decoder, gathered: Gathered, thread_id: Any, checkpoint_ns: str) -> CheckpointTuple:
     """Decode a checkpoint: every object in it is new."""
     row, put = gathered.row, gathered.put
     checkpoint: dict[str, Any] = {
-        **put.frame,
-        **({} if put.rest is None else load(serde, put.rest)),
+        **clone_of_plain(put.frame),
+        **({} if put.rest is None else load(decoder.serde, put.rest)),
         "id": row.checkpoint_id,
-        "channel_values": {name: load_value(serde, value) for name, value in gathered.channels.items()},
-        "channel_versions": load_value(serde, gathered.channel_versions),
-        "versions_seen": load_value(serde, gathered.versions_seen),
+        "channel_values": {name: decoder.value(value) for name, value in gathered.channels.items()},
+        "channel_versions": decoder.value(gathered.channel_versions),
+        "versions_seen": decoder.value(gathered.versions_seen),
     }
     parent = None if row.parent_id is None else config_of(thread_id, checkpoint_ns, row.parent_id)
     return CheckpointTuple(
         config=config_of(thread_id, checkpoint_ns, row.checkpoint_id),
         checkpoint=cast(Checkpoint, checkpoint),
-        metadata=cast(CheckpointMetadata, load_metadata(serde, row.metadata)),
+        metadata=cast(CheckpointMetadata, load_metadata(decoder.serde, row.metadata)),
         parent_config=parent,
-        pending_writes=[build_write(serde, write) for write in gathered.writes],
+        pending_writes=[build_write(decoder, write) for write in gathered.writes],
     )
 
 
-def build_write(serde: SerializerProtocol, write: EffectiveWrite) -> PendingWrite:
+def build_write(decoder: Decoder, write: EffectiveWrite) -> PendingWrite:
     """Decode a write."""
-    return write.task_id, write.channel, load_value(serde, complete(write.value))
+    return write.task_id, write.channel, decoder.value(complete(write.value))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from langgraph.checkpoint.base import DeltaChannelHistory
-from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.value import Value
 from ..projections.history import CheckpointRow
-from ..projections.pending_writes import EffectiveWrite
+from ..projections.pending_writes import EffectiveWrite, WritesRow
+from .decoder import Decoder
 from .decoding import Gatherer, build_write
-from .serialising import load_value
 
 __all__ = ["StoredHistory", "delta_channel_history"]
 
@@ -24,19 +23,19 @@ class StoredHistory:
     writes: dict[str, list[EffectiveWrite]]
     seeds: dict[str, Value]
 
-    def decoded(self, serde: SerializerProtocol) -> dict[str, DeltaChannelHistory]:
+    def decoded(self, decoder: Decoder) -> dict[str, DeltaChannelHistory]:
         """Decode it."""
         result: dict[str, DeltaChannelHistory] = {}
         for channel, writes in self.writes.items():
-            entry: DeltaChannelHistory = {"writes": [build_write(serde, write) for write in writes]}
+            entry: DeltaChannelHistory = {"writes": [build_write(decoder, write) for write in writes]}
             if channel in self.seeds:
-                entry["seed"] = load_value(serde, self.seeds[channel])
+                entry["seed"] = decoder.value(self.seeds[channel])
             result[channel] = entry
         return result
 
 
 def delta_channel_history(
-    gatherer: Gatherer, ancestors: Iterable[CheckpointRow], channels: Sequence[str]
+    gatherer: Gatherer, generations: Iterable[Sequence[CheckpointRow]], channels: Sequence[str]
 ) -> StoredHistory:
     """Walk ancestors, the nearest first, until every channel has its seed.
 
@@ -44,17 +43,26 @@ def delta_channel_history(
     """
     newest_first: dict[str, list[list[EffectiveWrite]]] = {channel: [] for channel in channels}
     seeds: dict[str, Value] = {}
-    for row in ancestors:
-        wanted = newest_first.keys() - seeds.keys()
-        if not wanted:
-            break
-        written = gatherer.writes_of(row)
+    wanted = set(channels)
+    for row, rows_of_writes in _with_writes(gatherer, generations):
+        written = gatherer.effective(rows_of_writes)
         for channel in wanted:
             newest_first[channel].append([write for write in written if write.channel == channel])
-        put = gatherer.put_of(row)
-        for channel in wanted & put.channels.keys():
-            seeds[channel] = gatherer.channel(row, put, channel)
+        if found := gatherer.channels_of(row, wanted):
+            seeds |= found
+            wanted -= found.keys()
+            if not wanted:
+                break
     writes = {
         channel: [write for batch in reversed(batches) for write in batch] for channel, batches in newest_first.items()
     }
     return StoredHistory(writes, seeds)
+
+
+def _with_writes(
+    gatherer: Gatherer, generations: Iterable[Sequence[CheckpointRow]]
+) -> Iterator[tuple[CheckpointRow, list[WritesRow]]]:
+    for rows in generations:
+        writes = gatherer.writes_at(rows)
+        for row in rows:
+            yield row, writes(row)

@@ -13,8 +13,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ..projections.history import CheckpointRow
 from .config import Address
 from .core import Core
-from .decoding import Gathered, Gatherer, build
+from .decoding import Gathered, build
 from .filters import Matches
+from .memory import Memory
 from .serialising import load_metadata
 
 __all__ = ["Listing"]
@@ -22,6 +23,8 @@ __all__ = ["Listing"]
 _PAGE = 8
 _MAX_PAGE = 64
 _MAX_FILTERED_PAGE = 1024
+# What one listing keeps of what its checkpoints share, until it ends.
+_MEMORY_BYTES = 64 * 1024 * 1024
 
 
 class Listing:
@@ -56,30 +59,32 @@ class Listing:
 
     def take(self, limit: int | None) -> Iterator[CheckpointTuple]:
         """Yield up to `limit` checkpoints; each is decoded when its turn comes."""
+        # Gone when the listing is. What consecutive checkpoints share is decoded once.
+        memory = Memory(_MEMORY_BYTES, at_once=limit != 1)
+        decoder = memory.decoder(self._serde)
         size = _PAGE if limit is None else min(limit, _PAGE)
         left = limit
         while not self._done and (left is None or left > 0):
             with self._core.log.database.reading() as connection:
-                gathered = self._page(connection, size)
+                gathered = self._page(connection, size, memory)
                 addresses = {
                     found.row.stream: self._core.log.keys.address(connection, found.row.stream) for found in gathered
                 }
             for found in gathered:
                 thread_id, checkpoint_ns = addresses[found.row.stream] or ("", "")
                 given = thread_id if self._address is None else self._address.given_thread_id
-                yield build(self._serde, found, given, checkpoint_ns)
+                yield build(decoder, found, given, checkpoint_ns)
                 if left is not None:
                     left -= 1
                     if left == 0:
                         return
             size = min(2 * size, _MAX_PAGE if self._matches is None else _MAX_FILTERED_PAGE)
 
-    def _page(self, connection: apsw.Connection, size: int) -> list[Gathered]:
+    def _page(self, connection: apsw.Connection, size: int, memory: Memory) -> list[Gathered]:
         rows = self._rows(connection, size)
         if self._matches is not None:
             rows = [row for row in rows if self._matches(load_metadata(self._serde, row.metadata))]
-        gatherer = Gatherer(self._core.log, self._core.views, connection)
-        return [gatherer.gather(row) for row in rows]
+        return self._core.gatherer(connection, memory).gather_page(rows)
 
     def _rows(self, connection: apsw.Connection, size: int) -> list[CheckpointRow]:
         history, keys = self._core.views.history, self._core.log.keys

@@ -32,8 +32,8 @@ from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
 from .encoding import encode_put, encode_writes, slices_of
 from .filters import compile_filter
-from .listing import Listing
 from .known import Key, Known
+from .listing import Listing
 from .removing import Remover
 from .threads import ThreadMethods
 
@@ -142,7 +142,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
                 known = None  # compaction was quicker: store everything whole
         checkpoint_id: str = encoded.event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
         key = (address.thread_id, address.namespace, checkpoint_id)
-        self._core.known.remember(key, encoded.known(recorded.position), parent=_key(address))
+        self._core.memory.known.remember(key, encoded.known(recorded.position), parent=_key(address))
         return address.config(checkpoint_id)
 
     def _known(self, address: Address, serde: SerializerProtocol) -> Known | None:
@@ -150,14 +150,14 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         key = _key(address)
         if key is None:
             return None
-        known = self._core.known.get(key, serde)
+        known = self._core.memory.known.get(key, serde)
         if known is not None:
             return known
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
             known = None if row is None else self._gatherer(connection).known(row, serde)
         if known is not None:
-            self._core.known.remember(key, known)
+            self._core.memory.known.remember(key, known)
         return known
 
     def put_writes(
@@ -178,7 +178,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         recorded = self.log.append(event)
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
-            self._core.known.remember_written(key, serde, slices_of(recorded.data, recorded.position))
+            self._core.memory.known.remember_written(key, serde, slices_of(recorded.data, recorded.position))
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
@@ -195,7 +195,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             gathered = None if row is None else self._gatherer(connection).gather(row)
         if gathered is None:
             return None
-        return build(self.serde, gathered, address.given_thread_id, address.namespace)
+        return build(self._core.memory.decoder(self.serde), gathered, address.given_thread_id, address.namespace)
 
     def list(
         self,
@@ -235,7 +235,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         return self._core.views.history.one(connection, keys[1], address.checkpoint_id)
 
     def _gatherer(self, connection: apsw.Connection) -> Gatherer:
-        return Gatherer(self.log, self._core.views, connection)
+        return self._core.gatherer(connection, self._core.memory)
 
     def get_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]
@@ -252,9 +252,9 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         with self.log.database.reading() as connection:
             row = self._find(connection, address)
             gatherer = self._gatherer(connection)
-            ancestors = () if row is None else self._core.views.history.ancestors(connection, row)
-            found = delta_channel_history(gatherer, ancestors, channels)
-        return found.decoded(self.serde)
+            generations = () if row is None else self._core.views.history.generations(connection, row)
+            found = delta_channel_history(gatherer, generations, channels)
+        return found.decoded(self._core.memory.decoder(self.serde))
 
     # Deleting, copying.
 

@@ -8,13 +8,12 @@ from functools import partial
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..eventlog.errors import DecodingError, EncodingError
 from ..eventlog.plain import PlainDataError, pack, unpack
-from ..eventlog.value import PLAIN_TAG, Value, Whole
+from ..eventlog.value import PLAIN_TAG, Whole
 
-__all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata", "load_value"]
+__all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata"]
 
 _MAX_DEPTH = 100
 
@@ -58,25 +57,6 @@ def dump_plain(serde: SerializerProtocol, value: Any, field: str) -> Whole:
     except PlainDataError:
         return dump(serde, value, field)
     return Whole(PLAIN_TAG, packed)
-
-
-def load_value(serde: SerializerProtocol, value: Value) -> Any:
-    """Give the object that a value stands for, anew at each call; plain data as well as what the serializer made."""
-    if isinstance(value, tuple):
-        return _load_list(serde, value)
-    if isinstance(value, dict):
-        return {key: load_value(serde, element) for key, element in value.items()}
-    return unpack(value.data) if value.tag == PLAIN_TAG else load(serde, value)
-
-
-def _load_list(serde: SerializerProtocol, elements: tuple[Whole, ...]) -> list[Any]:
-    # A msgpack array is its length and its elements: decoded in one piece, a list takes half as long as element by
-    # element. Only of this very serializer is it known that its bytes are msgpack.
-    if type(serde) is JsonPlusSerializer and all(element.tag == "msgpack" for element in elements):
-        array = b"\xdd" + len(elements).to_bytes(4, "big") + b"".join([element.data for element in elements])
-        decoded: list[Any] = load(serde, Whole("msgpack", array))
-        return decoded
-    return [load_value(serde, element) for element in elements]
 
 
 def dump_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any], what: str = "metadata") -> bytes:

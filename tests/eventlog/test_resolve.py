@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langgraph_eventlog.eventlog import CorruptRecordError, Put, PutWrites, Restate, Write
 from langgraph_eventlog.eventlog.body import bases_of, decode_body, encode_body, kind_of
+from langgraph_eventlog.eventlog.bounded import Bounded
 from langgraph_eventlog.eventlog.event import EventData, stored_in
-from langgraph_eventlog.eventlog.resolve import MAX_PATCH_DEPTH, Resolver, complete
+from langgraph_eventlog.eventlog.resolve import MAX_PATCH_DEPTH, ResolvedValues, Resolver, complete
 from langgraph_eventlog.eventlog.value import (
     Carried,
     DictOf,
@@ -41,8 +42,9 @@ def frame(old: bytes, new: bytes) -> bytes:
     return zstandard.ZstdCompressor(dict_data=dictionary, write_checksum=True, write_dict_id=False).compress(new)
 
 
-def resolver(events: dict[int, EventData], keep: int | None = None) -> Resolver:
-    return Resolver(lambda position, field: stored_in(events.get(position), field), path="test.db", keep=keep)
+def resolver(events: dict[int, EventData], keep_bytes: int = 1_000_000) -> Resolver:
+    values: ResolvedValues = Bounded(keep_bytes)
+    return Resolver(lambda position, field: stored_in(events.get(position), field), path="test.db", values=values)
 
 
 def resolve(events: dict[int, EventData], position: int, channel: str = "x") -> Value:
@@ -222,9 +224,9 @@ def common(left: list[Whole], right: list[Whole]) -> int:
     return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
-@given(states=st.lists(lists, min_size=1, max_size=12), keep=st.sampled_from([None, 1, 3]))
+@given(states=st.lists(lists, min_size=1, max_size=12), keep_bytes=st.sampled_from([0, 60, 1_000_000]))
 @settings(max_examples=150, deadline=None)
-def test_any_sequence_of_lists_comes_back_from_splices(states: list[list[Whole]], keep: int | None):
+def test_any_sequence_of_lists_comes_back_from_splices(states: list[list[Whole]], keep_bytes: int):
     events: dict[int, EventData] = {}
     before: list[Whole] = []
     for position, now in enumerate(states, start=1):
@@ -234,6 +236,6 @@ def test_any_sequence_of_lists_comes_back_from_splices(states: list[list[Whole]]
         stored = ListOf(tuple(now)) if position == 1 else Splice(position - 1, prefix, inserted, suffix)
         events[position] = through_bytes(put(x=stored))
         before = now
-    resolving = resolver(events, keep)
+    resolving = resolver(events, keep_bytes)
     for position in sorted(events, key=lambda p: (p * 7) % 5):
         assert resolving.channel(position, "x", events[position].channels["x"]) == tuple(states[position - 1])

@@ -260,7 +260,7 @@ def test_threads_that_share_a_saver_carry_only_what_is_theirs(sync_twin: Any) ->
 def test_what_is_remembered_is_bounded(make_saver: Callable[..., EventLogSaver], twin_of: Any) -> None:
     """The least recently used is forgotten, and read again when it is needed."""
     twin = twin_of(make_saver(synchronous="NORMAL", memory_bytes=20_000))
-    memory = twin.saver._core.known
+    memory = twin.saver._core.memory.known
     for n in range(30):
         twin.put("1", {"x": BIG, "y": n}, thread=str(n))
         assert memory.used_bytes <= 20_000
@@ -275,7 +275,7 @@ def test_without_memory_the_parent_is_read_from_the_log(make_saver: Callable[...
     twin.put("1", {"x": BIG, "y": 1})
     twin.put("2", {"x": BIG, "y": 2}, parent="1")
     assert stored(twin.saver.log, 2) == {"x": 1, "y": None}
-    assert twin.saver._core.known.used_bytes == 0
+    assert twin.saver._core.memory.known.used_bytes == 0
 
 
 @pytest.mark.parametrize("wrong", [-1, 1.5, None, "64"])

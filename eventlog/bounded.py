@@ -1,0 +1,45 @@
+"""A memory of a bounded size: the entries added last."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Generic, TypeVar
+
+__all__ = ["Bounded"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Bounded(Generic[K, V]):
+    """Keeps the entries added last, up to `max_bytes` by their declared sizes.
+
+    Usable from any thread.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._sizes: dict[K, int] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> V | None:
+        """Give the entry, None if it is not there (any more)."""
+        return self._entries.get(key)
+
+    def get_all(self, keys: Iterable[K]) -> list[V | None]:
+        """Do what `get` does, for several."""
+        return list(map(self._entries.get, keys))
+
+    def add(self, key: K, value: V, size: int) -> None:
+        """Add an entry of about so many bytes, in the place of the one of that key."""
+        with self._lock:
+            self._entries.pop(key, None)
+            self._bytes += size - self._sizes.get(key, 0)
+            self._entries[key], self._sizes[key] = value, size
+            while self._bytes > self._max_bytes:
+                dropped, _ = self._entries.popitem(last=False)
+                self._bytes -= self._sizes.pop(dropped)

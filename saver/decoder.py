@@ -1,0 +1,74 @@
+"""Values through the serializer to objects, each new: decoded, or cloned if the same bytes were decoded before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from ..eventlog.plain import unpack
+from ..eventlog.value import PLAIN_TAG, Value, Whole
+from .clones import MSGPACK, Clones
+from .serialising import load
+
+__all__ = ["Decoder"]
+
+
+class Decoder:
+    """Decodes with one serializer.
+
+    Args:
+        serde: the serializer.
+        clones: of what it decoded before; None: everything is decoded.
+
+    What is decoded, or cloned, shares nothing that can be changed with anything else. Every method raises DecodingError
+    if the serializer cannot decode: another one made the bytes, with another key for instance.
+    """
+
+    def __init__(self, serde: SerializerProtocol, clones: Clones | None) -> None:
+        self.serde = serde
+        self._clones = clones
+
+    def value(self, value: Value) -> Any:
+        """Give the object that a value stands for; plain data as well as what the serializer made."""
+        if isinstance(value, tuple):
+            return self._list(value)
+        if isinstance(value, dict):
+            return {key: self.value(element) for key, element in value.items()}
+        return unpack(value.data) if value.tag == PLAIN_TAG else self.whole(value)
+
+    def whole(self, value: Whole) -> Any:
+        """Give the object that the serializer made the bytes of."""
+        if self._clones is None or value.tag != MSGPACK:
+            return load(self.serde, value)
+        maker = self._clones.maker(value.data)
+        if maker is not None:
+            return maker()
+        decoded = load(self.serde, value)
+        self._clones.learn(value.data, decoded)
+        return decoded
+
+    def _list(self, elements: tuple[Whole, ...]) -> list[Any]:
+        # Only of this very serializer is it known that its bytes are msgpack.
+        several = [element.data for element in elements if element.tag == MSGPACK]
+        if type(self.serde) is not JsonPlusSerializer or len(several) < len(elements):
+            return [self.value(element) for element in elements]
+        if self._clones is None:
+            return self._decoded(several)
+        makers = self._clones.makers(several)
+        unknown = [i for i, maker in enumerate(makers) if maker is None]
+        made = [maker and maker() for maker in makers]
+        if unknown:
+            for i, decoded in zip(unknown, self._decoded([several[i] for i in unknown]), strict=True):
+                made[i] = decoded
+                self._clones.learn(several[i], decoded)
+        return made
+
+    def _decoded(self, several: Sequence[bytes]) -> list[Any]:
+        # A msgpack array is its length and its elements: decoded in one piece, a list takes half as long as element by
+        # element.
+        array = b"\xdd" + len(several).to_bytes(4, "big") + b"".join(several)
+        decoded: list[Any] = load(self.serde, Whole(MSGPACK, array))
+        return decoded

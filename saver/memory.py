@@ -1,0 +1,65 @@
+"""What a process keeps of what it has put and read: bytes, which never change, and what makes clones of objects.
+
+Bounded. Holds nothing that can be changed and that a caller was given, or will be.
+"""
+
+from __future__ import annotations
+
+import threading
+from weakref import WeakKeyDictionary
+
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+from ..eventlog.bounded import Bounded
+from ..eventlog.opened import OpenedRecord
+from ..eventlog.resolve import ResolvedValues
+from .clones import Clones
+from .decoder import Decoder
+from .known import KnownCheckpoints
+
+__all__ = ["Memory"]
+
+
+
+class Memory:
+    """What has been put into one log, and read from it.
+
+    Args:
+        max_bytes: what all of it may take, about; 0: nothing is kept.
+        at_once: whether an object is expected to be needed again when it is decoded first.
+
+    Attributes:
+        known: of the checkpoints that were put last.
+        records: by position. An event that is there never changes; one that was erased is not asked for again.
+        values: what values came to.
+    """
+
+    def __init__(self, max_bytes: int, *, at_once: bool = False) -> None:
+        self._max_bytes = max_bytes
+        self._at_once = at_once
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in a child process for instance."""
+        self.known = KnownCheckpoints(self._max_bytes // 2)
+        self.records: Bounded[int, OpenedRecord] = Bounded(self._max_bytes // 16)
+        self.values: ResolvedValues = Bounded(self._max_bytes * 3 // 16)
+        self._clones: WeakKeyDictionary[JsonPlusSerializer, Clones] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def decoder(self, serde: SerializerProtocol) -> Decoder:
+        """Give what decodes with this very serializer, and clones what that decoded before."""
+        return Decoder(serde, self._clones_of(serde))
+
+    def _clones_of(self, serde: SerializerProtocol) -> Clones | None:
+        if not isinstance(serde, JsonPlusSerializer) or type(serde) is not JsonPlusSerializer:
+            return None
+        # Given a hook of its own, it makes of the bytes whatever that gives.
+        if getattr(serde, "_custom_unpack_ext_hook", True):
+            return None
+        with self._lock:
+            found = self._clones.get(serde)
+            if found is None:
+                found = self._clones[serde] = Clones(self._max_bytes // 4, at_once=self._at_once)
+            return found

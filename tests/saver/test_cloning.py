@@ -1,0 +1,406 @@
+"""Clones of what was decoded before: nothing tells them from what decoding again would give, nor shares with them."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core import messages as lc
+from langchain_core.documents import Document
+from langgraph.checkpoint.serde import event_hooks
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph_eventlog.eventlog import ProjectionError, RecordedEvent
+from langgraph_eventlog.projections import Projection
+from langgraph_eventlog.saver import EventLogSaver, cloning
+from langgraph_eventlog.saver.cloning import maker_of
+from pydantic import BaseModel
+
+SERDE = JsonPlusSerializer()
+TRIES = settings(
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=120,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+TEXT = "The quick brown fox jumps over the lazy dog. " * 5
+
+
+class Custom(lc.HumanMessage):
+    """A message of one's own."""
+
+
+class State(BaseModel):
+    """A model of one's own."""
+
+    n: int = 1
+
+
+def told(value: Any) -> Any:
+    """All that an object is: types, the order of dicts, and of a model its whole state."""
+    if isinstance(value, BaseModel):
+        private = (value.__pydantic_extra__, value.__pydantic_private__)
+        return (type(value), told(value.__dict__), sorted(value.__pydantic_fields_set__), told(private))
+    if isinstance(value, dict):
+        return (type(value), [(told(k), told(v)) for k, v in value.items()])
+    if isinstance(value, list | tuple):
+        return (type(value), [told(v) for v in value])
+    return (type(value), repr(value))
+
+
+def mutate(value: Any) -> None:
+    """Change everything in it that can be changed, at every depth."""
+    if isinstance(value, BaseModel):
+        for part in (value.__dict__, value.__pydantic_extra__, value.__pydantic_private__):
+            mutate(part)
+        value.__pydantic_fields_set__.add("changed")
+    elif isinstance(value, dict):
+        for item in value.values():
+            mutate(item)
+        value["changed"] = True
+    elif isinstance(value, list | tuple):
+        for item in value:
+            mutate(item)
+        if isinstance(value, list):
+            value.append("changed")
+
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-9, 9)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=4)
+    | st.binary(max_size=4)
+)
+plain = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+maps = st.dictionaries(st.text(max_size=3), plain, max_size=3)
+contents = st.text(max_size=9) | st.lists(st.text(max_size=3) | maps, max_size=2)
+calls = st.lists(
+    st.builds(
+        lambda name, args, id: {"name": name, "args": args, "id": id},
+        st.text(max_size=3),
+        maps,
+        st.none() | st.text(max_size=3),
+    ),
+    max_size=2,
+)
+usage = st.none() | st.just(
+    {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3, "input_token_details": {"cache_read": 1}}
+)
+common = {
+    "content": contents,
+    "additional_kwargs": maps,
+    "response_metadata": maps,
+    "id": st.none() | st.text(max_size=3),
+}
+chunks = st.lists(
+    st.builds(
+        lambda args, index: {"name": "f", "args": args, "id": "1", "index": index},
+        st.sampled_from(['{"a": [1, {"b": 2}]}', '{"a', ""]),
+        st.none() | st.integers(0, 2),
+    ),
+    max_size=2,
+)
+
+
+def build(make: Callable[..., Any], **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Unlike st.builds(), without a look at what else the class could be given."""
+    return st.fixed_dictionaries(parts).map(lambda found: make(**found))
+
+
+def extra(found: dict[str, Any]) -> lc.HumanMessage:
+    return lc.HumanMessage("x", **{f"extra_{key}": value for key, value in found.items()})
+
+
+def old_calls(found: dict[str, Any]) -> lc.AIMessage:
+    """Which becomes tool_calls, too."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": [1]}'}}
+    return lc.AIMessage("", additional_kwargs={**found, "tool_calls": [call]})
+
+
+texts = st.text(max_size=3)
+statuses = st.sampled_from(["success", "error"])
+models = st.one_of(
+    build(lc.HumanMessage, **common),
+    build(lc.HumanMessageChunk, **common),
+    build(lc.SystemMessage, **common),
+    build(lc.SystemMessageChunk, **common),
+    build(lc.AIMessage, tool_calls=calls, usage_metadata=usage, **common),
+    build(lc.AIMessageChunk, tool_call_chunks=chunks, usage_metadata=usage, **common),
+    build(lc.ToolMessage, tool_call_id=texts, artifact=plain, status=statuses, **common),
+    build(lc.ToolMessageChunk, tool_call_id=texts, artifact=plain, status=statuses, **common),
+    build(lc.ChatMessage, role=texts, **common),
+    build(lc.ChatMessageChunk, role=texts, **common),
+    build(lc.FunctionMessage, name=texts, **common),
+    build(lc.FunctionMessageChunk, name=texts, **common),
+    build(lc.RemoveMessage, id=texts),
+    build(Document, page_content=texts, metadata=maps, id=st.none() | texts),
+    maps.map(extra),
+    maps.map(old_calls),
+)
+states = st.recursive(
+    models | st.lists(models, min_size=1, max_size=3).map(_DeltaSnapshot),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.lists(inner | plain, max_size=2)).map(lambda found: [found[0], *found[1]]),
+        st.dictionaries(texts, inner, min_size=1, max_size=3),
+    ),
+    max_leaves=4,
+)
+
+
+@TRIES
+@given(states)
+def test_a_clone_is_what_decoding_gives_and_shares_nothing(value: Any) -> None:
+    tag, data = SERDE.dumps_typed(value)
+    decoded = SERDE.loads_typed((tag, data))
+    fresh = told(decoded)
+    maker = maker_of(decoded, data)
+    assert maker is not None
+    mutate(decoded)
+    first, second = maker(), maker()
+    assert told(first) == fresh
+    mutate(first)
+    assert told(second) == told(maker()) == told(SERDE.loads_typed((tag, data))) == fresh
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Custom("x"),
+        [lc.HumanMessage("x"), Custom("x")],
+        [lc.HumanMessage("x"), State()],
+        lc.AIMessage("x", additional_kwargs={"id": uuid.UUID(int=1)}),
+        lc.AIMessage("x", additional_kwargs={"them": {1, 2}}),
+        lc.ToolMessage("x", tool_call_id="1", artifact=(uuid.UUID(int=1),)),
+        {"plain": [1, {"a": 2}]},
+        _DeltaSnapshot([1, {"a": 2}]),
+        _DeltaSnapshot([lc.HumanMessage("x"), State()]),
+        [1, "x", None],
+        "x",
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_not_known_well_or_as_quick_to_decode_is_decoded(value: Any) -> None:
+    tag, data = SERDE.dumps_typed(value)
+    assert maker_of(SERDE.loads_typed((tag, data)), data) is None
+
+
+def test_an_object_that_is_in_it_twice_is_not_cloned() -> None:
+    """There would be two of it in a clone."""
+    shared = [1]
+    _, data = SERDE.dumps_typed(lc.HumanMessage("x", additional_kwargs={"a": [1], "b": [1]}))
+    assert maker_of(lc.HumanMessage("x", additional_kwargs={"a": [1], "b": [1]}), data) is not None
+    assert maker_of(lc.HumanMessage.model_construct(content="x", a=shared, b=shared), data) is None
+    circular = lc.HumanMessage.model_construct(content="x")
+    circular.__dict__["content"] = [circular]
+    assert maker_of(circular, data) is None
+
+
+def test_a_class_that_only_has_the_name_of_a_known_one_is_not_cloned() -> None:
+    _, data = SERDE.dumps_typed(lc.HumanMessage("x"))
+    impostor = type("HumanMessage", (lc.HumanMessage,), {"__module__": lc.HumanMessage.__module__})
+    assert maker_of(impostor("x"), data) is None
+    assert not cloning._is_known_model(impostor)
+
+
+# Through the saver.
+
+
+def put(saver: EventLogSaver, id: str, values: dict[str, Any], parent: str | None = None, thread: str = "t") -> Any:
+    configurable = {"thread_id": thread, "checkpoint_ns": ""} | ({} if parent is None else {"checkpoint_id": parent})
+    checkpoint: Any = {
+        "v": 4,
+        "id": id,
+        "ts": "2026-01-01T00:00:00+00:00",
+        "channel_values": values,
+        "channel_versions": {},
+        "versions_seen": {"node": {"messages": id}},
+        "updated_channels": ["messages", "x"],
+    }
+    return saver.put({"configurable": configurable}, checkpoint, {"step": 1, "writes": {"a": [1]}}, {})
+
+
+def chat(saver: EventLogSaver, length: int, make: Callable[[int], Any], thread: str = "t") -> None:
+    history: list[Any] = []
+    for n in range(length):
+        history = [*history, make(n)]
+        parent = f"{n - 1:04}" if n else None
+        config = put(saver, f"{n:04}", {"messages": history, "d": {str(n): [make(n)], "text": TEXT}}, parent, thread)
+        saver.put_writes(config, [("messages", [make(n)])], f"task {n}")
+
+
+def message(n: int) -> Any:
+    call = {"name": "search", "args": {"q": [n, {"deep": [n]}]}, "id": str(n)}
+    kinds = (
+        lc.HumanMessage([{"type": "text", "text": f"{n} {TEXT}"}], id=str(n)),
+        lc.AIMessage(f"{n} {TEXT}", id=str(n), tool_calls=[call], response_metadata={"model": {"name": ["m"]}}),
+        lc.ToolMessage(f"{n} {TEXT}", tool_call_id=str(n), artifact={"found": [n]}),
+    )
+    return kinds[n % 3]
+
+
+def everything_told(found: Any) -> Any:
+    return told(list(found))
+
+
+def test_a_listing_decodes_each_message_once(make_saver: Any) -> None:
+    """Of 60 checkpoints, which hold 1,830 messages together, and 60 writes."""
+    serde = JsonPlusSerializer()
+    saver = make_saver(serde=serde)
+    chat(saver, 60, message)
+    decoded: Counter[bytes] = Counter()
+    hook = serde._unpack_ext_hook
+
+    def counting(code: int, data: bytes) -> Any:
+        decoded[data] += 1
+        return hook(code, data)
+
+    serde._unpack_ext_hook = counting
+    assert len(list(saver.list({"configurable": {"thread_id": "t"}}))) == 60
+    # In the list of messages; in d; and in a write, in a list: those bytes differ.
+    assert len(decoded) == 60
+    assert max(decoded.values()) <= 3
+
+
+@pytest.mark.parametrize("read", ["list", "get_tuple", "history"])
+def test_whatever_is_done_to_one_result_no_other_changes(make_saver: Any, read: str) -> None:
+    saver = make_saver()
+    chat(saver, 20, message)
+    saver.copy_thread("t", "copy")
+    config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+
+    def results(saver: EventLogSaver) -> list[Any]:
+        if read == "list":
+            return list(saver.list(None))
+        if read == "get_tuple":
+            return [saver.get_tuple(config) for _ in range(4)]
+        return [saver.get_delta_channel_history(config=config, channels=["messages", "none"]) for _ in range(4)]
+
+    with EventLogSaver(saver.path) as fresh:
+        expected = [told(result) for result in results(fresh)]
+    found = results(saver)
+    for n, result in enumerate(found):
+        assert told(result) == expected[n]
+        mutate(result.checkpoint if read != "history" else result)
+        mutate(result.metadata if read != "history" else None)
+        mutate(result.pending_writes if read != "history" else None)
+        assert [told(other) for other in found[n + 1 :]] == expected[n + 1 :]
+    assert [told(result) for result in results(saver)] == expected
+
+
+@TRIES
+@given(history=st.lists(states, min_size=1, max_size=6), reads=st.integers(1, 3))
+def test_whatever_is_put_every_read_of_it_is_as_new(make_saver: Any, history: list[Any], reads: int) -> None:
+    saver = make_saver(":memory:")
+    for n in range(len(history)):
+        values = {"messages": history[: n + 1], "last": history[n], "text": TEXT * 3}
+        put(saver, f"{n:04}", values, f"{n - 1:04}" if n else None)
+    expected = [
+        told(SERDE.loads_typed(SERDE.dumps_typed({"messages": history[: n + 1], "last": history[n], "text": TEXT * 3})))
+        for n in reversed(range(len(history)))
+    ]
+    for _ in range(reads):
+        listed = list(saver.list(None))
+        for n, found in enumerate(listed):
+            assert told(found.checkpoint["channel_values"]) == expected[n]
+            again = saver.get_tuple(found.config)
+            assert told(again.checkpoint["channel_values"]) == expected[n]
+            mutate(again.checkpoint)
+            mutate(found.checkpoint)
+
+
+def test_serializers_do_not_share_what_they_decode(make_saver: Any) -> None:
+    """One makes other objects of the same bytes."""
+    saver = make_saver()
+    chat(saver, 5, message)
+    config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    usual = [told(saver.get_tuple(config).checkpoint) for _ in range(3)]
+    asked = 0
+
+    def hook(code: int, data: bytes) -> Any:
+        nonlocal asked
+        asked += 1
+        return f"made {asked}"
+
+    saver.serde = JsonPlusSerializer(__unpack_ext_hook__=hook)
+    first, second = (saver.get_tuple(config).checkpoint["channel_values"]["messages"] for _ in range(2))
+    assert len(first) == 5
+    assert set(first).isdisjoint(second)
+    saver.serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+    assert [told(saver.get_tuple(config).checkpoint) for _ in range(3)] == usual
+
+
+@pytest.mark.parametrize("allowed", [True, None], ids=["warned of", "blocked"])
+def test_what_a_serializer_warns_of_or_blocks_it_does_so_at_each_read(
+    make_saver: Any, allowed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Any] = []
+    unregister = event_hooks.register_serde_event_listener(events.append)
+    try:
+        saver = make_saver(serde=JsonPlusSerializer(allowed_msgpack_modules=allowed))
+        put(saver, "1", {"messages": [lc.HumanMessage(TEXT * 3), Custom(TEXT * 3)]})
+        counts = []
+        for _ in range(4):
+            events.clear()
+            saver.get_tuple({"configurable": {"thread_id": "t", "checkpoint_ns": ""}})
+            counts.append(len(events))
+        assert counts == [1, 1, 1, 1]
+    finally:
+        unregister()
+
+
+def test_clones_are_bounded(make_saver: Any) -> None:
+    """With room for few, everything is still what it should be."""
+    saver = make_saver(memory_bytes=80_000)
+    chat(saver, 30, message)
+    with EventLogSaver(saver.path) as fresh:
+        expected = everything_told(fresh.list(None))
+    config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    for _ in range(3):
+        assert told(saver.get_tuple(config)) == expected[1][0]
+    held = saver._core.memory._clones[saver.serde]
+    assert 0 < held._makers._bytes <= 20_000
+    assert 0 < held._seen._bytes <= 20_000
+
+
+class Peeking(Projection):
+    """Reads what is being appended, and then refuses some of it."""
+
+    name = "peeking"
+    schema_version = 1
+    saver: Any = None
+
+    def reset(self) -> None:
+        self.db.execute("CREATE TABLE peeking (n)")
+
+    def apply(self, event: RecordedEvent) -> None:
+        if self.saver is not None and event.thread_id == "t":
+            config = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+            found = self.saver.get_tuple(config)
+            if found is not None and found.checkpoint["channel_values"]["refused"]:
+                raise RuntimeError("no")
+
+
+def test_what_was_read_of_a_put_that_is_rolled_back_is_not_remembered(make_saver: Any) -> None:
+    """Its position is another's afterwards. Only in a private database can it be read at all."""
+    projection = Peeking()
+    saver = make_saver(":memory:", projections=[projection])
+    projection.saver = saver
+    good = [message(n) for n in range(9)]
+    put(saver, "1", {"messages": good, "refused": False})
+    with pytest.raises(ProjectionError):
+        put(saver, "2", {"messages": [*good, message(100)], "refused": True}, "1")
+    put(saver, "2", {"messages": [*good, message(200)], "refused": False}, "1")
+    found = saver.get_tuple({"configurable": {"thread_id": "t", "checkpoint_ns": ""}})
+    assert found.checkpoint["channel_values"]["messages"] == [*good, message(200)]
