@@ -215,7 +215,7 @@ def _actions(connection: apsw.Connection, sql: str) -> tuple[list[tuple[str, str
 
 _RESERVED = (
     *("meta", "thread", "stream", "event", "erased", "projection"),
-    *("latest", "history", "pending_writes", "threads", "sqlite"),
+    *("latest", "history", "pending_writes", "threads", "metadata_index", "sqlite"),
 )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import ClassVar
 
-__all__ = ["Table"]
+__all__ = ["ABOVE_ALL", "Table"]
+
+# A (checkpoint_id, stream) that every other is below: to SQLite, any text is smaller than any bytes.
+ABOVE_ALL = (b"", 0)
 
 
 @lru_cache(maxsize=1024)
@@ -23,12 +26,14 @@ class Table:
         schema_version: add 1 when the table, or what events do to it, changes: files are then rebuilt when opened.
         key: the columns of the primary key, in order.
         ddl: makes the table. Indexes are UNIQUE constraints, because those are renamed with it.
+        derived: says in SQL which rows are what the log gives; others are still being made.
     """
 
     name: ClassVar[str]
     schema_version: ClassVar[int]
     key: ClassVar[str]
     ddl: ClassVar[str]
+    derived: ClassVar[str] = "1"
 
     def __init__(self, suffix: str = "") -> None:
         self.suffix = suffix

@@ -25,9 +25,10 @@ class Core:
         busy_timeout_ms: int,
         read_only: bool,
         projections: Sequence[Any],
+        indexed_metadata: Sequence[str],
         clock: Callable[[], int] | None,
     ) -> None:
-        self.projector = Projector(projections)
+        self.projector = Projector(projections, indexed_metadata=indexed_metadata)
         self.reuse = Reuse()
         self.log = EventLog(
             path,

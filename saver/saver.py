@@ -31,7 +31,7 @@ from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
 from .differences import Known
 from .encoding import encode_put, encode_writes
-from .filters import compile_filter
+from .filters import check_declared, compile_filter, index_keys
 from .listing import Listing
 from .removing import Remover
 from .threads import ThreadMethods
@@ -57,9 +57,14 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         busy_timeout_ms: how long to wait for other writers before a LogBusyError.
         read_only: never change the file.
         projections: a user's own, see langgraph_eventlog.projections.Projection.
+        indexed_metadata: keys of metadata by which `list` is to find checkpoints of all threads fast, as it always does
+            by run_id, step and source. With dots, a key names a field inside of fields. Text and numbers are indexed.
+            The file remembers the keys, and whoever appends keeps their index; for a log that is there already, it is
+            made now, in short transactions. With read_only, keys that the file does not have are not indexed.
         clock: gives the present, UTC, in microseconds since 1970-01-01.
 
     Raises:
+        ConfigError: a ValueError; an argument is not usable.
         LogOpenError: and its kinds NotAnEventLogError and NewerFormatError: `path` cannot be a log; what is there
             is left as it is.
 
@@ -76,6 +81,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         busy_timeout_ms: int = 30_000,
         read_only: bool = False,
         projections: Sequence[Any] = (),
+        indexed_metadata: Sequence[str] = (),
         clock: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(serde=serde)
@@ -85,6 +91,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             busy_timeout_ms=busy_timeout_ms,
             read_only=read_only,
             projections=projections,
+            indexed_metadata=check_declared(indexed_metadata),
             clock=clock,
         )
 
@@ -201,7 +208,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
 
         Args:
             config: None: all threads. Without checkpoint_ns: all namespaces. With a checkpoint_id: only that one.
-            filter: on metadata; see `filters.compile_filter`.
+            filter: on metadata; see `filters.compile_filter`. Through all threads, one on run_id, step, source or a key
+                of `indexed_metadata` reads little else; any other goes through the metadata of all checkpoints.
             before: only ids below this config's checkpoint_id; without one it is ignored.
             limit: at most so many.
 
@@ -214,7 +222,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         below = text(before_id, "checkpoint_id") if before_id else None
         matches = compile_filter(filter)
         self.log.database  # noqa: B018  raises now, not at the first checkpoint, if the saver is closed
-        return Listing(self._core, self.serde, address, matches=matches, below=below).take(limit)
+        listing = Listing(self._core, self.serde, address, matches=matches, indexed=index_keys(filter), below=below)
+        return listing.take(limit)
 
     def _find(self, connection: apsw.Connection, address: Address) -> CheckpointRow | None:
         keys = self.log.keys.find(connection, address.thread_id, address.namespace)
