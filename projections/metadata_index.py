@@ -34,7 +34,7 @@ _OF_KEY = f"""
 SELECT {COLUMNS} FROM metadata_index AS m CROSS JOIN history AS h NOT INDEXED
   ON h.stream = m.stream AND h.checkpoint_id = m.checkpoint_id
 WHERE m.name = ?1 AND m.value = %s AND h.hidden = 0 AND (m.checkpoint_id, m.stream) < (?3, ?4)""".replace(
-    "h.stream, h.checkpoint_id,", "m.stream, m.checkpoint_id,", 1
+    "h.stream, h.checkpoint_id,", "m.stream AS stream, m.checkpoint_id AS checkpoint_id,", 1
 )
 
 

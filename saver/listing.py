@@ -22,6 +22,7 @@ __all__ = ["Listing"]
 
 _PAGE = 8
 _MAX_PAGE = 64
+_FILTERED_PAGE = 16
 _MAX_FILTERED_PAGE = 1024
 
 
@@ -62,9 +63,13 @@ class Listing:
 
     def take(self, limit: int | None) -> Iterator[CheckpointTuple]:
         """Yield up to `limit` checkpoints; each is decoded when its turn comes."""
-        size = _PAGE if limit is None else min(limit, _PAGE)
+        # Who says how many reads on to the end: in as few pages as can be. A filter lets through fewer than are read.
+        whole = limit is not None and self._matches is None
+        size = _MAX_PAGE if whole else _PAGE if self._matches is None else _FILTERED_PAGE
         left = limit
         while not self._done and (left is None or left > 0):
+            if whole and left is not None:
+                size = min(size, left)
             with self._core.log.database.reading() as connection:
                 gathered = self._page(connection, size)
                 addresses = {

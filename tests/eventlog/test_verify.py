@@ -9,8 +9,9 @@ import apsw
 import pytest
 from langgraph_eventlog.projections.rebuild import TABLES
 
-# meta.id can only be 1. meta.generation says when programs look again at the projections: any value is right.
-NOT_CHECKED = {("meta", "id"), ("meta", "generation")}
+# meta.id can only be 1. meta.generation says when programs look again at the projections: any value is right. An index
+# that is complete, but said not to be, is not used.
+NOT_CHECKED = {("meta", "id"), ("meta", "generation"), ("metadata_index_key", "complete")}
 LOG = {
     "event": ("position", "recorded_at", "kind", "stream", "record", "digest", "link"),
     "erased": ("position", "kind", "inner"),
@@ -21,11 +22,16 @@ LOG = {
 }
 PROJECTIONS = {
     "latest": ("stream", "checkpoint_id"),
-    "history": ("stream", "checkpoint_id", "position", "applied", "parent_id", "run_id", "hidden", "bytes", "metadata"),
+    "history": (
+        *("stream", "checkpoint_id", "position", "applied", "parent_id", "run_id", "source", "step"),
+        *("hidden", "bytes", "metadata"),
+    ),
     "pending_writes": ("stream", "checkpoint_id", "applied", "ordinal", "position", "writes", "bytes"),
     "threads": ("thread", "created_at", "last_activity", "checkpoints", "writes", "bytes", "name", "metadata"),
+    "metadata_index": ("name", "value", "checkpoint_id", "stream"),
 }
-ALL = {**LOG, **PROJECTIONS}
+DECLARED = {"metadata_index_key": ("name",)}
+ALL = {**LOG, **PROJECTIONS, **DECLARED}
 KEYS = {
     "event": "position",
     "erased": "position",
@@ -37,6 +43,8 @@ KEYS = {
     "history": "stream, checkpoint_id",
     "pending_writes": "stream, checkpoint_id, applied, ordinal",
     "threads": "thread",
+    "metadata_index": "name, value, checkpoint_id, stream",
+    "metadata_index_key": "name",
 }
 
 
@@ -144,16 +152,20 @@ def test_a_missing_row_is_found(erased_log: Any, make_saver: Any, helpers: Any, 
     assert list(erased_log.log.verify()) == []
 
 
-@pytest.mark.parametrize("table", [t for t in ALL if t not in ("meta", "projection")])
+@pytest.mark.parametrize("table", [t for t in ALL if t not in ("meta", "projection", *DECLARED)])
 def test_an_added_row_is_found(filled: Any, make_saver: Any, helpers: Any, table: str) -> None:
-    """Not in `projection`: a user's own has a row there, too. A second one in `meta` cannot be."""
+    """Not in `projection`: a user's own has a row there, too. A second one in `meta` cannot be.
+
+    A declared key that is added is one that is added: its index is found wanting.
+    """
     make_saver.damaged(filled.path)
     with helpers.without_triggers(filled.path) as connection:
         if table == "erased":
             row = {"position": 3, "kind": 1, "inner": bytes(32)}
         else:
             row = rows_of(connection, table)[-1]
-            row[KEYS[table].split(", ")[0]] += 1
+            key = "stream" if table == "metadata_index" else KEYS[table].split(", ")[0]
+            row[key] += 1
             if table == "thread":
                 row["thread_id"] = "added"
             if table == "stream":

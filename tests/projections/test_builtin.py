@@ -43,7 +43,11 @@ def append(saver: EventLogSaver, data: Any, thread: str | None = None) -> None:
     saver.log.append(NewEvent(data, thread))
 
 
-def test_every_kind_of_event_gives_the_same_live_and_rebuilt(saver: EventLogSaver, steps: Any) -> None:
+@pytest.mark.parametrize("path", [None, ":memory:"])
+def test_every_kind_of_event_gives_the_same_live_and_rebuilt(
+    make_saver: Callable[..., EventLogSaver], steps: Any, path: Any
+) -> None:
+    saver = make_saver(path, indexed_metadata=["thread_id", "parents."])
     steps.everything(saver)
     assert {event.kind for event in saver.log.read()} == set(Kind)
     assert list(saver.log.verify()) == []
