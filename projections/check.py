@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import Any
 
 import apsw
 
-from ..eventlog.errors import CorruptRecordError
+from ..eventlog.errors import CorruptRecordError, LogDamagedError
 from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.opening import folded
 from ..eventlog.sql import all_rows, one_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
+from .ids import from_key
 from .metadata_index import KEY_DDL
 from .rebuild import TABLES, create_tables
 from .table import Table
@@ -79,6 +82,16 @@ def _check_tables(connection: apsw.Connection, builtin: BuiltIn) -> Iterator[Fin
     assert {table.name for table in builtin.tables} == set(TABLES)
 
 
+def _readable(row: tuple[Any, ...], table: Table) -> tuple[Any, ...]:
+    """Give a row's key, with ids as texts if they can be read."""
+    key = list(row[: table.key.count(",") + 1])
+    for place, column in enumerate(table.key.split(", ")):
+        if column == "checkpoint_id":
+            with contextlib.suppress(LogDamagedError):
+                key[place] = from_key(key[place])
+    return tuple(key)
+
+
 def _is_as_made(connection: apsw.Connection, name: str, ddl: str) -> bool:
     found = one_row(connection, "SELECT sql FROM main.sqlite_schema WHERE name = ?", (name,))
     return found is not None and folded(found[0]).replace('"', "") == folded(ddl)
@@ -93,7 +106,7 @@ def _compare(connection: apsw.Connection, table: Table) -> Iterator[Finding]:
     try:
         for found, expected in zip_longest(live, rebuilt):
             if found != expected:
-                key = (found or expected)[: table.key.count(",") + 1]
+                key = _readable(found or expected, table)
                 what = "is missing" if found is None else "should not be there" if expected is None else "is different"
                 yield Finding("projection", None, f"{table.name}: the row {key} {what}")
                 findings += 1

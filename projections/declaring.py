@@ -37,7 +37,7 @@ def declare(log: EventLog, views: BuiltIn, names: Sequence[str], generation: int
     index = views.metadata_index
     missing = [name for name in names if name not in index.names]
     incomplete = [name for name in names if not index.names.get(name)]
-    after: tuple[int, str] | None = BELOW_ALL if incomplete else None
+    after: tuple[int, bytes] | None = BELOW_ALL if incomplete else None
     while after is not None:
         with log.database.writing() as connection:
             _check(connection, generation)

@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 import apsw
 
 from ..eventlog.sql import all_rows, one_row, the_row
+from .ids import from_key, to_key
 from .metadata import OTHER_SQL, IndexKey, index_key, run_key
 from .table import ABOVE_ALL, Table
 
-__all__ = ["COLUMNS", "INDEXED", "CheckpointRow", "History", "Indexed"]
+__all__ = ["COLUMNS", "INDEXED", "CheckpointRow", "History", "Indexed", "below_key", "checkpoint_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,11 @@ class History(Table):
     ddl = """
 CREATE TABLE history@ (
   stream INTEGER NOT NULL,
-  checkpoint_id TEXT NOT NULL,
+  checkpoint_id BLOB NOT NULL,
   position INTEGER NOT NULL,
   applied INTEGER NOT NULL,
-  parent_id TEXT,
-  run_id ANY,
+  parent_id BLOB,
+  run_id BLOB,
   source ANY,
   step ANY,
   hidden INTEGER NOT NULL CHECK (hidden IN (0, 1)),
@@ -133,22 +134,23 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
 
         Give that one's (hidden, size).
         """
-        old = one_row(connection, self.sql(self._FACTS), (row.stream, row.checkpoint_id))
-        values = (row.stream, row.checkpoint_id, row.position, row.applied, row.parent_id)
+        old = one_row(connection, self.sql(self._FACTS), (row.stream, to_key(row.checkpoint_id)))
+        parent = None if row.parent_id is None else to_key(row.parent_id)
+        values = (row.stream, to_key(row.checkpoint_id), row.position, row.applied, parent)
         keys = (run_key(metadata), index_key(metadata.get("source")), index_key(metadata.get("step")))
         connection.execute(self.sql(self._PUT), (*values, *keys, int(row.hidden), row.size, row.metadata))
         return None if old is None else (bool(old[0]), old[1])
 
     def hide(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> bool:
         """Hide a checkpoint; tell whether one was to be seen before."""
-        old = one_row(connection, self.sql(self._FACTS), (stream, checkpoint_id))
-        connection.execute(self.sql(self._HIDE), (stream, checkpoint_id))
+        old = one_row(connection, self.sql(self._FACTS), (stream, to_key(checkpoint_id)))
+        connection.execute(self.sql(self._HIDE), (stream, to_key(checkpoint_id)))
         return old is not None and not old[0]
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[bool, int] | None:
         """Remove a checkpoint; give its (hidden, size), None if it was not there."""
-        old = one_row(connection, self.sql(self._FACTS), (stream, checkpoint_id))
-        connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id))
+        old = one_row(connection, self.sql(self._FACTS), (stream, to_key(checkpoint_id)))
+        connection.execute(self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
         return None if old is None else (bool(old[0]), old[1])
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
@@ -159,19 +161,19 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
 
     def one(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> CheckpointRow | None:
         """Give a checkpoint, hidden or not."""
-        return _row(one_row(connection, self._ONE, (stream, checkpoint_id)))
+        return _row_or_none(one_row(connection, self._ONE, (stream, to_key(checkpoint_id))))
 
     def latest(self, connection: apsw.Connection, stream: int) -> CheckpointRow | None:
         """Give the stream's latest checkpoint."""
-        return _row(one_row(connection, self._LATEST, (stream,)))
+        return _row_or_none(one_row(connection, self._LATEST, (stream,)))
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[CheckpointRow]:
         """Give all checkpoints of a stream, hidden ones too, by id."""
-        return [CheckpointRow(*r) for r in all_rows(connection, self._ALL_OF_STREAM, (stream,))]
+        return [checkpoint_row(r) for r in all_rows(connection, self._ALL_OF_STREAM, (stream,))]
 
     def of_run(self, connection: apsw.Connection, run_id: str) -> list[CheckpointRow]:
         """Give all checkpoints of a run, hidden ones too."""
-        return [CheckpointRow(*r) for r in all_rows(connection, self._OF_RUN, (run_id,))]
+        return [checkpoint_row(r) for r in all_rows(connection, self._OF_RUN, (to_key(run_id),))]
 
     def count(self, connection: apsw.Connection, stream: int) -> tuple[int, int]:
         """Give how many checkpoints of a stream can be seen, and how many there are."""
@@ -190,26 +192,26 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
 
         With `like`, those whose metadata may be so, and some that are not: compare them.
         """
-        bindings = (stream, ABOVE_ALL[0] if below is None else below, limit)
+        bindings = (stream, ABOVE_ALL[0] if below is None else to_key(below), limit)
         if not like:
             rows = all_rows(connection, self._PAGE_OF_STREAM, bindings)
         else:
             keys = (like.get("run_id"), like.get("source"), like.get("step"))
             rows = all_rows(connection, self._PAGE_OF_STREAM_LIKE, (*bindings, *keys))
-        return [CheckpointRow(*r) for r in rows]
+        return [checkpoint_row(r) for r in rows]
 
     def page_of_all(
         self, connection: apsw.Connection, below: tuple[str, int] | None, limit: int
     ) -> list[CheckpointRow]:
         """Give all streams' visible checkpoints, newest first by (checkpoint_id, stream), strictly below such a key."""
-        return [CheckpointRow(*r) for r in all_rows(connection, self._PAGE_OF_ALL, (*(below or ABOVE_ALL), limit))]
+        return [checkpoint_row(r) for r in all_rows(connection, self._PAGE_OF_ALL, (*below_key(below), limit))]
 
     def page_by(
         self, connection: apsw.Connection, column: Indexed, key: IndexKey, below: tuple[str, int] | None, limit: int
     ) -> list[CheckpointRow]:
         """Do as `page_of_all`, through an index: all whose metadata may be so, and some that are not: compare them."""
-        rows = all_rows(connection, self._PAGE_BY[column], (key, *(below or ABOVE_ALL), limit))
-        return [CheckpointRow(*r) for r in rows]
+        rows = all_rows(connection, self._PAGE_BY[column], (key, *below_key(below), limit))
+        return [checkpoint_row(r) for r in rows]
 
     def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
         """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""
@@ -224,5 +226,17 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
             parent_id = parent.parent_id
 
 
-def _row(row: tuple[Any, ...] | None) -> CheckpointRow | None:
-    return None if row is None else CheckpointRow(*row)
+def checkpoint_row(row: tuple[Any, ...]) -> CheckpointRow:
+    """Give what a row of COLUMNS says."""
+    stream, checkpoint_id, position, applied, parent_id, hidden, size, metadata = row
+    parent = None if parent_id is None else from_key(parent_id)
+    return CheckpointRow(stream, from_key(checkpoint_id), position, applied, parent, hidden, size, metadata)
+
+
+def below_key(below: tuple[str, int] | None) -> tuple[bytes, int]:
+    """Give a (checkpoint_id, stream) as SQL compares it; what every other is below for None."""
+    return ABOVE_ALL if below is None else (to_key(below[0]), below[1])
+
+
+def _row_or_none(row: tuple[Any, ...] | None) -> CheckpointRow | None:
+    return None if row is None else checkpoint_row(row)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..eventlog.value import Whole
+from .ids import to_key
 
 __all__ = ["OTHER", "OTHER_SQL", "IndexKey", "field", "index_key", "run_key"]
 
@@ -64,15 +65,17 @@ def index_key(value: Any) -> IndexKey | None:
     return OTHER if isinstance(value, Whole) else None
 
 
-def run_key(metadata: Mapping[str, Any]) -> str | bytes | None:
-    """Give the run that metadata names, as text and whole: runs are deleted by it. OTHER and None as in `index_key`."""
+def run_key(metadata: Mapping[str, Any]) -> bytes | None:
+    """Give the key of the run that metadata names, an id, as text and whole: runs are deleted by it.
+
+    OTHER and None as in `index_key`.
+    """
     run_id = metadata.get("run_id")
     if isinstance(run_id, Whole):
         return OTHER
     if not isinstance(run_id, str | int):
         return None
     try:
-        str(run_id).encode()
+        return to_key(str(run_id))
     except UnicodeEncodeError:
-        return None  # a lone surrogate cannot stand in a text of SQLite's, nor be asked for
-    return str(run_id)
+        return None  # an id with a lone surrogate cannot be asked for

@@ -14,9 +14,10 @@ import apsw
 
 from ..eventlog.plain import unpack
 from ..eventlog.sql import all_rows
-from .history import COLUMNS, CheckpointRow
+from .history import COLUMNS, CheckpointRow, below_key, checkpoint_row
+from .ids import to_key
 from .metadata import OTHER_SQL, IndexKey, field, index_key
-from .table import ABOVE_ALL, Table
+from .table import Table
 
 __all__ = ["BELOW_ALL", "KEY_DDL", "MetadataIndex"]
 
@@ -28,7 +29,7 @@ CREATE TABLE metadata_index_key (
 ) STRICT, WITHOUT ROWID"""
 
 # Streams are 1 and up.
-BELOW_ALL = (0, "")
+BELOW_ALL = (0, b"")
 _BATCH = 500
 _OF_KEY = f"""
 SELECT {COLUMNS} FROM metadata_index AS m CROSS JOIN history AS h NOT INDEXED
@@ -53,7 +54,7 @@ class MetadataIndex(Table):
 CREATE TABLE metadata_index@ (
   name TEXT NOT NULL,
   value ANY NOT NULL,
-  checkpoint_id TEXT NOT NULL,
+  checkpoint_id BLOB NOT NULL,
   stream INTEGER NOT NULL,
   PRIMARY KEY (name, value, checkpoint_id, stream),
   UNIQUE (stream, checkpoint_id, name)
@@ -97,15 +98,15 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
             connection.execute(self._COMPLETE, (name,))
 
     def take_in(
-        self, connection: apsw.Connection, names: Collection[str], above: tuple[int, str], limit: int
-    ) -> tuple[int, str] | None:
-        """Take in up to `limit` rows of `history` above a (stream, checkpoint_id).
+        self, connection: apsw.Connection, names: Collection[str], above: tuple[int, bytes], limit: int
+    ) -> tuple[int, bytes] | None:
+        """Take in up to `limit` rows of `history` above a (stream, checkpoint_id), the id as its key.
 
         Give where to go on; None if nothing is left.
         """
         rows = all_rows(connection, self.sql(self._HISTORY), (*above, limit))
         for stream, checkpoint_id, metadata in rows:
-            self._put_under(connection, names, stream, checkpoint_id, unpack(metadata))
+            self._put_under(connection, names, (checkpoint_id, stream), unpack(metadata))
         return (rows[-1][0], rows[-1][1]) if len(rows) == limit else None
 
     def take_in_new(self, connection: apsw.Connection) -> None:
@@ -113,7 +114,7 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
         before = self.names
         self.look(connection)
         new = [name for name in self.names if name not in before]
-        after: tuple[int, str] | None = BELOW_ALL if new else None
+        after: tuple[int, bytes] | None = BELOW_ALL if new else None
         while after is not None:
             after = self.take_in(connection, new, after, _BATCH)
 
@@ -126,26 +127,21 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
         if not self.names:
             return
         if not new:
-            connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id))
-        self._put_under(connection, self.names, stream, checkpoint_id, metadata)
+            connection.execute(self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
+        self._put_under(connection, self.names, (to_key(checkpoint_id), stream), metadata)
 
     def _put_under(
-        self,
-        connection: apsw.Connection,
-        names: Collection[str],
-        stream: int,
-        checkpoint_id: str,
-        metadata: Mapping[str, Any],
+        self, connection: apsw.Connection, names: Collection[str], key: tuple[bytes, int], metadata: Mapping[str, Any]
     ) -> None:
         for name in names:
             value = index_key(field(metadata, name))
             if value is not None:
-                connection.execute(self.sql(self._PUT), (name, value, checkpoint_id, stream))
+                connection.execute(self.sql(self._PUT), (name, value, *key))
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> None:
         """Remove a checkpoint."""
         if self.names:
-            connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id))
+            connection.execute(self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
         """Remove all checkpoints of a stream."""
@@ -161,5 +157,5 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
 
         All of those whose field may be equal to a value of this key, and some that are not: compare them.
         """
-        rows = all_rows(connection, self._PAGE, (name, value, *(below or ABOVE_ALL), limit))
-        return [CheckpointRow(*row) for row in rows]
+        rows = all_rows(connection, self._PAGE, (name, value, *below_key(below), limit))
+        return [checkpoint_row(row) for row in rows]

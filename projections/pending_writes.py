@@ -14,6 +14,7 @@ import apsw
 from ..eventlog.event import PutWrites
 from ..eventlog.sql import all_rows, the_row
 from ..eventlog.value import Stored
+from .ids import from_key, to_key
 from .table import Table
 
 __all__ = ["EffectiveWrite", "PendingWrites", "WritesRow", "effective"]
@@ -49,12 +50,12 @@ class PendingWrites(Table):
     """Rows keyed by (stream, checkpoint_id, applied, ordinal)."""
 
     name = "pending_writes"
-    schema_version = 1
+    schema_version = 2
     key = "stream, checkpoint_id, applied, ordinal"
     ddl = """
 CREATE TABLE pending_writes@ (
   stream INTEGER NOT NULL,
-  checkpoint_id TEXT NOT NULL,
+  checkpoint_id BLOB NOT NULL,
   applied INTEGER NOT NULL,
   ordinal INTEGER NOT NULL,
   position INTEGER NOT NULL,
@@ -72,12 +73,12 @@ CREATE TABLE pending_writes@ (
 
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:
         """Add an event's writes."""
-        values = (row.stream, row.checkpoint_id, row.applied, row.ordinal, row.position, row.writes, row.size)
+        values = (row.stream, to_key(row.checkpoint_id), row.applied, row.ordinal, row.position, row.writes, row.size)
         connection.execute(self.sql(self._ADD), values)
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
         """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""
-        rows = all_rows(connection, self.sql(self._REMOVE), (stream, checkpoint_id))
+        rows = all_rows(connection, self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
         return sum(writes for writes, _ in rows), sum(size for _, size in rows)
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
@@ -91,11 +92,14 @@ CREATE TABLE pending_writes@ (
 
     def of(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> list[WritesRow]:
         """Give a checkpoint's rows, in the order in which they apply."""
-        return [WritesRow(*r) for r in all_rows(connection, self._OF, (stream, checkpoint_id))]
+        return [
+            WritesRow(r[0], from_key(r[1]), *r[2:])
+            for r in all_rows(connection, self._OF, (stream, to_key(checkpoint_id)))
+        ]
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[WritesRow]:
         """Give all rows of a stream, by checkpoint, in the order in which they apply."""
-        return [WritesRow(*r) for r in all_rows(connection, self._OF_STREAM, (stream,))]
+        return [WritesRow(r[0], from_key(r[1]), *r[2:]) for r in all_rows(connection, self._OF_STREAM, (stream,))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import ClassVar
 
+from .ids import ABOVE_ALL_IDS
+
 __all__ = ["ABOVE_ALL", "Table"]
 
-# A (checkpoint_id, stream) that every other is below: to SQLite, any text is smaller than any bytes.
-ABOVE_ALL = (b"", 0)
+# A (checkpoint_id, stream), the id as its key, that every other is below.
+ABOVE_ALL = (ABOVE_ALL_IDS, 0)
 
 
 @lru_cache(maxsize=1024)
@@ -18,6 +20,8 @@ def _named(sql: str, suffix: str) -> str:
 
 class Table:
     """A table of a built-in projection, or with a suffix the shadow in which it is being rebuilt.
+
+    Ids go in and come out as texts; the table holds their keys (`ids.to_key`).
 
     SQL is written with `@` behind table names, where the suffix goes: a constant of this package, never input.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import apsw
 import pytest
+from langgraph_eventlog.eventlog import LogDamagedError
 from langgraph_eventlog.projections.rebuild import TABLES
 
 # meta.id can only be 1. meta.generation says when programs look again at the projections: any value is right. An index
@@ -248,18 +249,28 @@ def test_a_record_whose_digest_was_mended_is_found_by_its_link(filled: Any, make
 
 def test_text_that_is_not_utf8_is_a_finding_not_an_exception(filled: Any, make_saver: Any, helpers: Any) -> None:
     make_saver.damaged(filled.path)
-    for table, column, key in (
-        ("thread", "thread_id", "thread"),
-        ("stream", "checkpoint_ns", "stream"),
-        ("latest", "checkpoint_id", "stream"),
+    for table, column, key, damage in (
+        ("thread", "thread_id", "thread", "CAST(x'ff61' AS TEXT)"),
+        ("stream", "checkpoint_ns", "stream", "CAST(x'ff61' AS TEXT)"),
+        ("threads", "name", "thread", "CAST(x'ff61' AS TEXT)"),
+        ("latest", "checkpoint_id", "stream", "x'00ff61'"),
+        ("metadata_index", "checkpoint_id", "stream", "x''"),
     ):
         with helpers.without_triggers(filled.path) as connection:
-            ((old,),) = connection.execute(f"SELECT {column} FROM {table} WHERE {key} = 1").fetchall()
-            connection.execute(f"UPDATE {table} SET {column} = CAST(x'ff61' AS TEXT) WHERE {key} = 1")
+            ((old,),) = connection.execute(f"SELECT {column} FROM {table} WHERE {key} = 1 LIMIT 1").fetchall()
+            connection.execute(f"UPDATE {table} SET {column} = {damage} WHERE {key} = 1 AND {column} = ?", (old,))
         assert list(filled.log.verify()), table
         with helpers.without_triggers(filled.path) as connection:
-            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = 1", (old,))
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = 1 AND {column} = {damage}", (old,))
     assert list(filled.log.verify()) == []
+
+
+def test_an_id_that_cannot_be_read_is_an_error_when_it_is_met(filled: Any, make_saver: Any, helpers: Any) -> None:
+    make_saver.damaged(filled.path)
+    with helpers.without_triggers(filled.path) as connection:
+        connection.execute("UPDATE history SET parent_id = x'00ff61' WHERE parent_id IS NOT NULL")
+    with pytest.raises(LogDamagedError, match="verify"):
+        list(filled.list(None))
 
 
 TAMPERED = {

@@ -16,6 +16,7 @@ from langgraph_eventlog.eventlog import EventLog, Whole
 from langgraph_eventlog.eventlog.plain import pack, unpack
 from langgraph_eventlog.projections import declaring, metadata_index
 from langgraph_eventlog.projections import rebuild as rebuild_module
+from langgraph_eventlog.projections.ids import from_key, to_key
 from langgraph_eventlog.projections.metadata import OTHER, field, index_key, run_key
 from langgraph_eventlog.saver import EventLogSaver
 
@@ -36,7 +37,7 @@ def rows(saver: EventLogSaver) -> set[Any]:
         "FROM metadata_index JOIN stream USING (stream) JOIN thread USING (thread)"
     )
     with saver.log.database.reading() as connection:
-        return set(connection.execute(sql))
+        return {(*row, from_key(key)) for *row, key in connection.execute(sql)}
 
 
 def expected(saver: EventLogSaver, *names: str) -> set[Any]:
@@ -103,7 +104,12 @@ def test_what_is_not_plain_has_no_key_or_the_one_of_all_such() -> None:
     assert field({"a": {"b": {"c": 3}}}, "a.b.c") == 3
     assert [field({"a": {"b": 1}}, name) for name in ("b", "a.c", "a.b.c", ".", "a.", "")] == [None] * 6
     runs = ["r", 3, True, "a\0", "\ud800", 1.5, None, [1], Whole("msgpack", b"x"), "x" * 999]
-    assert [run_key({"run_id": run}) for run in runs] == ["r", "3", "True", "a\0", *[None] * 4, OTHER, "x" * 999]
+    assert [run_key({"run_id": run}) for run in runs] == [
+        *(to_key(run) for run in ("r", "3", "True", "a\0")),
+        *[None] * 4,
+        OTHER,
+        to_key("x" * 999),
+    ]
 
 
 def test_only_declared_keys_with_values_are_there(make_saver: Make, steps: Any) -> None:
@@ -318,7 +324,10 @@ def test_verify_finds_what_is_not_as_declared(make_saver: Make, steps: Any) -> N
     fill(saver, steps, 3)
     make_saver.damaged(saver.path)  # type: ignore[attr-defined]
     for damage, mend in [
-        ("DELETE FROM metadata_index WHERE value = 'u1'", "INSERT INTO metadata_index VALUES ('user', 'u1', '01', 1)"),
+        (
+            "DELETE FROM metadata_index WHERE value = 'u1'",
+            f"INSERT INTO metadata_index VALUES ('user', 'u1', x'{to_key('01').hex()}', 1)",
+        ),
         (
             "UPDATE metadata_index SET value = 'x' WHERE value = 'u1'",
             "UPDATE metadata_index SET value = 'u1' WHERE value = 'x'",
