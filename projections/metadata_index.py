@@ -12,10 +12,11 @@ from typing import Any
 
 import apsw
 
-from ..eventlog.plain import unpack
+from ..eventlog.errors import LogDamagedError
+from ..eventlog.plain import PlainDataError, unpack
 from ..eventlog.sql import all_rows
 from .history import COLUMNS, CheckpointRow, below_key, checkpoint_row
-from .ids import to_key
+from .ids import from_key, to_key
 from .metadata import OTHER_SQL, IndexKey, field, index_key
 from .table import Table
 
@@ -103,10 +104,20 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
         """Take in up to `limit` rows of `history` above a (stream, checkpoint_id), the id as its key.
 
         Give where to go on; None if nothing is left.
+
+        Raises:
+            LogDamagedError: a row's metadata cannot be read.
         """
         rows = all_rows(connection, self.sql(self._HISTORY), (*above, limit))
         for stream, checkpoint_id, metadata in rows:
-            self._put_under(connection, names, (checkpoint_id, stream), unpack(metadata))
+            try:
+                unpacked = unpack(metadata)
+            except PlainDataError as e:
+                raise LogDamagedError(
+                    f"metadata of checkpoint {from_key(checkpoint_id)!r} in the projection history is damaged: "
+                    "open the log without indexed_metadata, and rebuild()"
+                ) from e
+            self._put_under(connection, names, (checkpoint_id, stream), unpacked)
         return (rows[-1][0], rows[-1][1]) if len(rows) == limit else None
 
     def take_in_new(self, connection: apsw.Connection) -> None:

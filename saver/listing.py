@@ -71,7 +71,7 @@ class Listing:
             if whole and left is not None:
                 size = min(size, left)
             with self._core.log.database.reading() as connection:
-                gathered = self._page(connection, size)
+                gathered = self._page(connection, size, left)
                 addresses = {
                     found.row.stream: self._core.log.keys.address(connection, found.row.stream) for found in gathered
                 }
@@ -85,12 +85,12 @@ class Listing:
                         return
             size = min(2 * size, _MAX_PAGE if self._matches is None else _MAX_FILTERED_PAGE)
 
-    def _page(self, connection: apsw.Connection, size: int) -> list[Gathered]:
+    def _page(self, connection: apsw.Connection, size: int, left: int | None) -> list[Gathered]:
         rows = self._rows(connection, size)
         if self._matches is not None:
             rows = [row for row in rows if self._matches(load_metadata(self._serde, row.metadata))]
         gatherer = Gatherer(self._core.log, self._core.views, connection)
-        return [gatherer.gather(row) for row in rows]
+        return [gatherer.gather(row) for row in rows[:left]]
 
     def _rows(self, connection: apsw.Connection, size: int) -> list[CheckpointRow]:
         history, keys = self._core.views.history, self._core.log.keys

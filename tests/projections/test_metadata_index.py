@@ -12,7 +12,7 @@ import apsw
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from langgraph_eventlog.eventlog import EventLog, Whole
+from langgraph_eventlog.eventlog import EventLog, LogDamagedError, Whole
 from langgraph_eventlog.eventlog.plain import pack, unpack
 from langgraph_eventlog.projections import declaring, metadata_index
 from langgraph_eventlog.projections import rebuild as rebuild_module
@@ -352,3 +352,16 @@ def test_a_read_only_saver_uses_the_keys_that_are_there(make_saver: Make, steps:
     assert declared(reader) == {"user": 1}
     assert [len(list(reader.list(None, filter=f))) for f in ({"user": "u1"}, {"n": 3})] == [3, 1]
     assert steps.generation(reader.log) == generation
+
+
+def test_damaged_metadata_is_named_and_a_rebuild_mends_it(make_saver: Make, steps: Any) -> None:
+    with make_saver() as saver:
+        fill(saver, steps, 3)
+        with saver.log.database.writing() as connection:
+            connection.execute("UPDATE history SET metadata = x'c1' WHERE checkpoint_id = ?", (to_key("01"),))
+    with pytest.raises(LogDamagedError, match=r"'01'.*rebuild"):
+        EventLogSaver(saver.path, indexed_metadata=["user"])
+    with make_saver() as saver:
+        saver.rebuild()
+    again = make_saver(indexed_metadata=["user"])
+    assert rows(again) == expected(again, "user")

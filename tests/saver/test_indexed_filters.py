@@ -183,3 +183,21 @@ def test_what_is_always_indexed_is_not_indexed_twice(make_saver: Make, sync_twin
     put(saver, sync_twin, 1, "t", "", {"run_id": "r", "step": 1, "source": "loop", "user": "ann"})
     with saver.log.database.reading() as connection:
         assert connection.execute("SELECT name, value FROM metadata_index").fetchall() == [("user", "ann")]
+
+
+@pytest.mark.parametrize("filter", [None, {"source": "loop"}, {"nothing": None}], ids=repr)
+def test_no_more_is_read_from_the_log_than_the_limit_asks_for(
+    many: EventLogSaver, monkeypatch: pytest.MonkeyPatch, filter: Any
+) -> None:
+    gathered: list[Any] = []
+    original = listing.Gatherer.gather
+
+    def gather(self: Any, row: Any) -> Any:
+        gathered.append(row.checkpoint_id)
+        return original(self, row)
+
+    monkeypatch.setattr(listing.Gatherer, "gather", gather)
+    for limit in (0, 1, 5, 20, 70):
+        gathered.clear()
+        assert ids(many, filter=filter, limit=limit) == gathered
+        assert len(gathered) == limit
