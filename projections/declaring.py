@@ -16,12 +16,12 @@ from ..eventlog.log import EventLog
 from ..eventlog.sql import the_row
 from .builtin import BuiltIn
 from .metadata_index import BELOW_ALL
+from .rebuild import NEXT_GENERATION
 
-__all__ = ["GenerationChangedError", "declare"]
+__all__ = ["GENERATION", "GenerationChangedError", "declare"]
 
 _BATCH = 500
-_GENERATION = "SELECT generation FROM meta"
-_NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
+GENERATION = "SELECT generation FROM meta"
 
 
 class GenerationChangedError(Exception):
@@ -43,7 +43,7 @@ def declare(log: EventLog, views: BuiltIn, names: Sequence[str], generation: int
             _check(connection, generation)
             if missing:
                 index.declare(connection, missing)
-                generation = the_row(connection, _NEXT_GENERATION)[0]
+                generation = the_row(connection, NEXT_GENERATION)[0]
                 missing = []
             after = index.take_in(connection, incomplete, after, _BATCH)
             if after is None:
@@ -52,5 +52,5 @@ def declare(log: EventLog, views: BuiltIn, names: Sequence[str], generation: int
 
 
 def _check(connection: apsw.Connection, generation: int) -> None:
-    if the_row(connection, _GENERATION)[0] != generation:
+    if the_row(connection, GENERATION)[0] != generation:
         raise GenerationChangedError

@@ -15,7 +15,7 @@ from ..eventlog.log import EventLog
 from ..eventlog.sql import all_rows, the_row
 from .builtin import BuiltIn
 from .check import compare_with_rebuild
-from .declaring import GenerationChangedError, declare
+from .declaring import GENERATION, GenerationChangedError, declare
 from .projection import check_apart
 from .rebuild import RebuildTakenOverError, create_tables, rebuild, record_versions, wait_for_another
 from .registered import RegisteredProjection
@@ -23,7 +23,6 @@ from .registered import RegisteredProjection
 __all__ = ["Projector"]
 
 _VERSIONS = "SELECT name, schema_version FROM projection"
-_GENERATION = "SELECT generation FROM meta"
 
 
 class Projector:
@@ -83,7 +82,7 @@ class Projector:
                     up_to_date = True
                 if up_to_date:
                     self.views.metadata_index.look(connection)
-                    generation: int = the_row(connection, _GENERATION)[0]
+                    generation: int = the_row(connection, GENERATION)[0]
                     return generation
             if wait_for_another(log):
                 continue
@@ -94,7 +93,7 @@ class Projector:
     def _check_read_only(self, log: EventLog) -> int:
         with log.database.reading() as connection:
             versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
-            generation: int = the_row(connection, _GENERATION)[0]
+            generation: int = the_row(connection, GENERATION)[0]
         if not self._is_up_to_date(log, versions):
             raise LogDamagedError(
                 f"the projections of {log.path} are of an older version, and read_only=True does not rebuild them: "

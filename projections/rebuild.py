@@ -14,7 +14,15 @@ from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
 from .metadata_index import KEY_DDL
 
-__all__ = ["TABLES", "RebuildTakenOverError", "create_tables", "rebuild", "record_versions", "wait_for_another"]
+__all__ = [
+    "NEXT_GENERATION",
+    "TABLES",
+    "RebuildTakenOverError",
+    "create_tables",
+    "rebuild",
+    "record_versions",
+    "wait_for_another",
+]
 
 _BATCH = 500
 _LOOK_AGAIN_S = 0.02
@@ -27,7 +35,7 @@ _MARKED = "SELECT schema_version FROM projection WHERE name = 'rebuild under way
 _MARK_PROGRESS = "UPDATE projection SET progress = ? WHERE name = 'rebuild under way'"
 _UNDER_WAY = "SELECT schema_version, progress FROM projection WHERE name = 'rebuild under way'"
 _UNMARK = "DELETE FROM projection WHERE name = 'rebuild under way'"
-_NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
+NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
 
 TABLES = ("latest", "history", "pending_writes", "threads", "metadata_index")
 _KEY_DDL = KEY_DDL.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
@@ -123,7 +131,7 @@ def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
         connection.execute(f"ALTER TABLE {name}{_SHADOW} RENAME TO {name}")
     record_versions(connection, shadow)
     connection.execute(_UNMARK)
-    generation: int = the_row(connection, _NEXT_GENERATION)[0]
+    generation: int = the_row(connection, NEXT_GENERATION)[0]
     return generation
 
 
