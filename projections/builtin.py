@@ -26,6 +26,7 @@ from ..eventlog.reader import EventReader
 from ..eventlog.streams import StreamKeys
 from .history import CheckpointRow, History
 from .latest import Latest
+from .metadata_index import MetadataIndex
 from .pending_writes import PendingWrites, WritesRow
 from .table import Table
 from .threads import Threads
@@ -34,7 +35,7 @@ __all__ = ["BuiltIn"]
 
 
 class BuiltIn:
-    """The four tables, or with a suffix their shadows.
+    """The five tables, or with a suffix their shadows.
 
     Args:
         reader: reads the events that a copy names.
@@ -47,7 +48,14 @@ class BuiltIn:
         self.history = History(suffix)
         self.pending_writes = PendingWrites(suffix)
         self.threads = Threads(suffix)
-        self.tables: tuple[Table, ...] = (self.latest, self.history, self.pending_writes, self.threads)
+        self.metadata_index = MetadataIndex(suffix)
+        self.tables: tuple[Table, ...] = (
+            self.latest,
+            self.history,
+            self.pending_writes,
+            self.threads,
+            self.metadata_index,
+        )
         self._reader = reader
         self._keys = keys
 
@@ -102,7 +110,10 @@ class BuiltIn:
 
     def _put_row(self, connection: apsw.Connection, row: CheckpointRow) -> tuple[int, int]:
         """Put a row; give by how much the visible checkpoints and the bytes have grown."""
-        old_hidden, old_size = self.history.put(connection, row, _run_id(row.metadata)) or (True, 0)
+        metadata = unpack(row.metadata)
+        old = self.history.put(connection, row, metadata)
+        self.metadata_index.put(connection, row.stream, row.checkpoint_id, metadata, new=old is None)
+        old_hidden, old_size = old or (True, 0)
         if row.hidden:
             if not old_hidden:
                 self.latest.find_again(connection, row.stream)
@@ -122,6 +133,7 @@ class BuiltIn:
         for stream, _ in self._keys.streams_of(connection, thread):
             self.history.remove_stream(connection, stream)
             self.pending_writes.remove_stream(connection, stream)
+            self.metadata_index.remove_stream(connection, stream)
             self.latest.remove(connection, stream)
         self.threads.remove(connection, thread)
 
@@ -135,6 +147,7 @@ class BuiltIn:
         checkpoints = writes = size = 0
         for checkpoint_id in removal.removed:
             old_hidden, old_size = self.history.remove(connection, stream, checkpoint_id) or (True, 0)
+            self.metadata_index.remove(connection, stream, checkpoint_id)
             old_writes, writes_size = self.pending_writes.remove(connection, stream, checkpoint_id)
             checkpoints += int(not old_hidden)
             writes += old_writes
@@ -194,17 +207,6 @@ class BuiltIn:
             thread = self._keys.find_thread(connection, thread_id)
             if thread is not None:
                 self.threads.carry(connection, thread, created_at, last_activity)
-
-
-def _run_id(metadata: bytes) -> str | None:
-    run_id = unpack(metadata).get("run_id")
-    if not isinstance(run_id, str | int):
-        return None
-    try:
-        str(run_id).encode()
-    except UnicodeEncodeError:
-        return None  # a lone surrogate cannot stand in a TEXT column, nor be asked for
-    return str(run_id)
 
 
 def _for_thread(metadata: bytes, source: str, target: str | None) -> bytes:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from itertools import zip_longest
+from typing import Any
 
 import apsw
 
-from ..eventlog.errors import CorruptRecordError
+from ..eventlog.errors import CorruptRecordError, LogDamagedError
 from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.opening import folded
 from ..eventlog.sql import all_rows, one_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
+from .ids import from_key
+from .metadata_index import KEY_DDL
 from .rebuild import TABLES, create_tables
 from .table import Table
 
@@ -32,6 +36,7 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
     builtin = BuiltIn(log.reader, StreamKeys(), suffix=_SUFFIX)
     with log.database.scratch() as connection:
         create_tables(connection, builtin, schema="scratch.")
+        builtin.metadata_index.look(connection)
         position, full = 0, True
         while full:
             connection.execute("BEGIN")
@@ -53,6 +58,7 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
             if full:
                 connection.execute("COMMIT")
         # Still in the transaction that saw the head: the tables and the log are of one moment.
+        builtin.metadata_index.take_in_new(connection)
         yield from _check_tables(connection, builtin)
         connection.execute("COMMIT")
 
@@ -67,24 +73,40 @@ def _check_tables(connection: apsw.Connection, builtin: BuiltIn) -> Iterator[Fin
             continue
         if progress is not None:
             yield Finding("projection", None, f"{table.name} has a progress, but is always at the head")
-        found = one_row(connection, "SELECT sql FROM main.sqlite_schema WHERE name = ?", (table.name,))
-        expected = folded(table.ddl.replace("@", ""))
-        if found is None or folded(found[0]).replace('"', "") != expected:
+        if not _is_as_made(connection, table.name, table.ddl.replace("@", "")):
             yield Finding("projection", None, f"the table {table.name} is missing, or not what it should be")
             continue
         yield from _compare(connection, table)
+    if not _is_as_made(connection, "metadata_index_key", KEY_DDL):
+        yield Finding("projection", None, "the table metadata_index_key is missing, or not what it should be")
     assert {table.name for table in builtin.tables} == set(TABLES)
+
+
+def _readable(row: tuple[Any, ...], table: Table) -> tuple[Any, ...]:
+    """Give a row's key, with ids as texts if they can be read."""
+    key = list(row[: table.key.count(",") + 1])
+    for place, column in enumerate(table.key.split(", ")):
+        if column == "checkpoint_id":
+            with contextlib.suppress(LogDamagedError):
+                key[place] = from_key(key[place])
+    return tuple(key)
+
+
+def _is_as_made(connection: apsw.Connection, name: str, ddl: str) -> bool:
+    found = one_row(connection, "SELECT sql FROM main.sqlite_schema WHERE name = ?", (name,))
+    return found is not None and folded(found[0]).replace('"', "") == folded(ddl)
 
 
 def _compare(connection: apsw.Connection, table: Table) -> Iterator[Finding]:
     # The names and keys are constants of this package. NOT INDEXED: an index could hide a row.
-    live = connection.execute(f"SELECT * FROM main.{table.name} NOT INDEXED ORDER BY {table.key}")
-    rebuilt = connection.execute(f"SELECT * FROM scratch.{table.name}{_SUFFIX} ORDER BY {table.key}")
+    which = f"WHERE {table.derived} ORDER BY {table.key}"
+    live = connection.execute(f"SELECT * FROM main.{table.name} NOT INDEXED {which}")
+    rebuilt = connection.execute(f"SELECT * FROM scratch.{table.name}{_SUFFIX} {which}")
     findings = 0
     try:
         for found, expected in zip_longest(live, rebuilt):
             if found != expected:
-                key = (found or expected)[: table.key.count(",") + 1]
+                key = _readable(found or expected, table)
                 what = "is missing" if found is None else "should not be there" if expected is None else "is different"
                 yield Finding("projection", None, f"{table.name}: the row {key} {what}")
                 findings += 1

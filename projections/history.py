@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import apsw
 
 from ..eventlog.sql import all_rows, one_row, the_row
-from .table import Table
+from .ids import from_key, to_key
+from .metadata import OTHER_SQL, IndexKey, index_key, run_key
+from .table import ABOVE_ALL, Table
 
-__all__ = ["CheckpointRow", "History"]
+__all__ = ["COLUMNS", "INDEXED", "CheckpointRow", "History", "Indexed", "below_key", "checkpoint_row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +45,53 @@ class CheckpointRow:
 # How many ancestors are read at a time.
 _FEW = 8
 _MANY = 512
-_COLUMNS = "h.stream, h.checkpoint_id, h.position, h.applied, h.parent_id, h.hidden, h.bytes, h.metadata"
+COLUMNS = "h.stream, h.checkpoint_id, h.position, h.applied, h.parent_id, h.hidden, h.bytes, h.metadata"
+
+Indexed = Literal["run_id", "step", "source"]
+INDEXED: tuple[Indexed, ...] = ("run_id", "step", "source")
+
+
+def _page_by(column: Indexed) -> str:
+    page = f"""
+SELECT {COLUMNS} FROM history AS h
+WHERE h.{column} = %s AND h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?2, ?3)"""
+    # What only a serializer can read may be equal to anything.
+    return f"{page % '?1'} UNION ALL {page % OTHER_SQL} ORDER BY checkpoint_id DESC, stream DESC LIMIT ?4"
 
 
 class History(Table):
-    """Rows keyed by (stream, checkpoint_id), also ordered by checkpoint_id over all streams, and by run_id."""
+    """Rows keyed by (stream, checkpoint_id), also ordered by checkpoint_id over all streams, run_id, source and step.
+
+    Those three are keys: see `metadata.run_key` and `metadata.index_key`.
+    """
 
     name = "history"
-    schema_version = 1
+    schema_version = 2
     key = "stream, checkpoint_id"
     ddl = """
 CREATE TABLE history@ (
   stream INTEGER NOT NULL,
-  checkpoint_id TEXT NOT NULL,
+  checkpoint_id BLOB NOT NULL,
   position INTEGER NOT NULL,
   applied INTEGER NOT NULL,
-  parent_id TEXT,
-  run_id TEXT,
+  parent_id BLOB,
+  run_id BLOB,
+  source ANY,
+  step ANY,
   hidden INTEGER NOT NULL CHECK (hidden IN (0, 1)),
   bytes INTEGER NOT NULL,
   metadata BLOB NOT NULL,
   PRIMARY KEY (stream, checkpoint_id),
   UNIQUE (checkpoint_id, stream),
-  UNIQUE (run_id, checkpoint_id, stream)
+  UNIQUE (run_id, checkpoint_id, stream),
+  UNIQUE (source, checkpoint_id, stream),
+  UNIQUE (step, checkpoint_id, stream)
 ) STRICT, WITHOUT ROWID"""
 
     _PUT = """
-INSERT OR REPLACE INTO history@ (stream, checkpoint_id, position, applied, parent_id, run_id, hidden, bytes, metadata)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT OR REPLACE INTO history@
+  (stream, checkpoint_id, position, applied, parent_id, run_id, source, step, hidden, bytes, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
     # NOT INDEXED: SQLite would take the index on (checkpoint_id, stream), and then still need the primary key.
     _FACTS = "SELECT hidden, bytes FROM history@ NOT INDEXED WHERE stream = ? AND checkpoint_id = ?"
     _HIDE = "UPDATE history@ NOT INDEXED SET hidden = 1 WHERE stream = ? AND checkpoint_id = ?"
@@ -78,55 +99,72 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
     _REMOVE_STREAM = "DELETE FROM history@ WHERE stream = ?"
     _COUNT = "SELECT count(*) FILTER (WHERE hidden = 0), count(*) FROM history@ WHERE stream = ?"
 
-    _ONE = f"SELECT {_COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.checkpoint_id = ?"
+    _ONE = f"SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.checkpoint_id = ?"
     _LATEST = f"""
-SELECT {_COLUMNS} FROM latest AS l JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id
+SELECT {COLUMNS} FROM latest AS l JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id
 WHERE l.stream = ?"""
-    _ALL_OF_STREAM = f"SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? ORDER BY h.checkpoint_id"
-    _OF_RUN = f"SELECT {_COLUMNS} FROM history AS h WHERE h.run_id = ? ORDER BY h.checkpoint_id, h.stream"
+    _ALL_OF_STREAM = f"SELECT {COLUMNS} FROM history AS h WHERE h.stream = ? ORDER BY h.checkpoint_id"
+    _OF_RUN = f"SELECT {COLUMNS} FROM history AS h WHERE h.run_id = ? ORDER BY h.checkpoint_id, h.stream"
     # Pages newest first, strictly below a key.
     _PAGE_OF_STREAM = f"""
-SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? AND h.hidden = 0
-ORDER BY h.checkpoint_id DESC LIMIT ?"""
-    _PAGE_OF_STREAM_BELOW = f"""
-SELECT {_COLUMNS} FROM history AS h WHERE h.stream = ? AND h.hidden = 0 AND h.checkpoint_id < ?
-ORDER BY h.checkpoint_id DESC LIMIT ?"""
+SELECT {COLUMNS} FROM history AS h NOT INDEXED
+WHERE h.stream = ?1 AND h.hidden = 0 AND h.checkpoint_id < ?2
+ORDER BY h.checkpoint_id DESC LIMIT ?3"""
+    _PAGE_OF_STREAM_LIKE = f"""
+SELECT {COLUMNS} FROM history AS h NOT INDEXED
+WHERE h.stream = ?1 AND h.hidden = 0 AND h.checkpoint_id < ?2
+  AND (?4 IS NULL OR h.run_id IN (?4, {OTHER_SQL}))
+  AND (?5 IS NULL OR h.source IN (?5, {OTHER_SQL}))
+  AND (?6 IS NULL OR h.step IN (?6, {OTHER_SQL}))
+ORDER BY h.checkpoint_id DESC LIMIT ?3"""
     _PAGE_OF_ALL = f"""
-SELECT {_COLUMNS} FROM history AS h WHERE h.hidden = 0
-ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?"""
-    _PAGE_OF_ALL_BELOW = f"""
-SELECT {_COLUMNS} FROM history AS h WHERE h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?, ?)
-ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?"""
+SELECT {COLUMNS} FROM history AS h WHERE h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?1, ?2)
+ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
+    _PAGE_BY_RUN_ID = _page_by("run_id")
+    _PAGE_BY_SOURCE = _page_by("source")
+    _PAGE_BY_STEP = _page_by("step")
+    _PAGE_BY: ClassVar[dict[Indexed, str]] = {
+        "run_id": _PAGE_BY_RUN_ID,
+        "source": _PAGE_BY_SOURCE,
+        "step": _PAGE_BY_STEP,
+    }
 
     # The row of an id, its parent's, and so on. NOT INDEXED: as above.
     _LINEAGE = f"""
 WITH RECURSIVE h AS (
-  SELECT {_COLUMNS}, 1 AS generation FROM history AS h NOT INDEXED WHERE h.stream = ?1 AND h.checkpoint_id = ?2
+  SELECT {COLUMNS}, 1 AS generation FROM history AS h NOT INDEXED WHERE h.stream = ?1 AND h.checkpoint_id = ?2
   UNION ALL
-  SELECT {_COLUMNS}, child.generation + 1 FROM h AS child CROSS JOIN history AS h NOT INDEXED
+  SELECT {COLUMNS}, child.generation + 1 FROM h AS child CROSS JOIN history AS h NOT INDEXED
   WHERE h.stream = ?1 AND h.checkpoint_id = child.parent_id
   LIMIT ?3)
-SELECT {_COLUMNS} FROM h ORDER BY h.generation"""
+SELECT {COLUMNS} FROM h ORDER BY h.generation"""
 
     # What events do.
 
-    def put(self, connection: apsw.Connection, row: CheckpointRow, run_id: str | None) -> tuple[bool, int] | None:
-        """Put a row in the place of the one of that key, if there is one; give that one's (hidden, size)."""
-        old = one_row(connection, self.sql(self._FACTS), (row.stream, row.checkpoint_id))
-        values = (row.stream, row.checkpoint_id, row.position, row.applied, row.parent_id, run_id)
-        connection.execute(self.sql(self._PUT), (*values, int(row.hidden), row.size, row.metadata))
+    def put(
+        self, connection: apsw.Connection, row: CheckpointRow, metadata: Mapping[str, Any]
+    ) -> tuple[bool, int] | None:
+        """Put a row, and its metadata unpacked, in the place of the one of that key, if there is one.
+
+        Give that one's (hidden, size).
+        """
+        old = one_row(connection, self.sql(self._FACTS), (row.stream, to_key(row.checkpoint_id)))
+        parent = None if row.parent_id is None else to_key(row.parent_id)
+        values = (row.stream, to_key(row.checkpoint_id), row.position, row.applied, parent)
+        keys = (run_key(metadata), index_key(metadata.get("source")), index_key(metadata.get("step")))
+        connection.execute(self.sql(self._PUT), (*values, *keys, int(row.hidden), row.size, row.metadata))
         return None if old is None else (bool(old[0]), old[1])
 
     def hide(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> bool:
         """Hide a checkpoint; tell whether one was to be seen before."""
-        old = one_row(connection, self.sql(self._FACTS), (stream, checkpoint_id))
-        connection.execute(self.sql(self._HIDE), (stream, checkpoint_id))
+        old = one_row(connection, self.sql(self._FACTS), (stream, to_key(checkpoint_id)))
+        connection.execute(self.sql(self._HIDE), (stream, to_key(checkpoint_id)))
         return old is not None and not old[0]
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[bool, int] | None:
         """Remove a checkpoint; give its (hidden, size), None if it was not there."""
-        old = one_row(connection, self.sql(self._FACTS), (stream, checkpoint_id))
-        connection.execute(self.sql(self._REMOVE), (stream, checkpoint_id))
+        old = one_row(connection, self.sql(self._FACTS), (stream, to_key(checkpoint_id)))
+        connection.execute(self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
         return None if old is None else (bool(old[0]), old[1])
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
@@ -137,19 +175,19 @@ SELECT {_COLUMNS} FROM h ORDER BY h.generation"""
 
     def one(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> CheckpointRow | None:
         """Give a checkpoint, hidden or not."""
-        return _row(one_row(connection, self._ONE, (stream, checkpoint_id)))
+        return _row_or_none(one_row(connection, self._ONE, (stream, to_key(checkpoint_id))))
 
     def latest(self, connection: apsw.Connection, stream: int) -> CheckpointRow | None:
         """Give the stream's latest checkpoint."""
-        return _row(one_row(connection, self._LATEST, (stream,)))
+        return _row_or_none(one_row(connection, self._LATEST, (stream,)))
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[CheckpointRow]:
         """Give all checkpoints of a stream, hidden ones too, by id."""
-        return [CheckpointRow(*r) for r in all_rows(connection, self._ALL_OF_STREAM, (stream,))]
+        return [checkpoint_row(r) for r in all_rows(connection, self._ALL_OF_STREAM, (stream,))]
 
     def of_run(self, connection: apsw.Connection, run_id: str) -> list[CheckpointRow]:
         """Give all checkpoints of a run, hidden ones too."""
-        return [CheckpointRow(*r) for r in all_rows(connection, self._OF_RUN, (run_id,))]
+        return [checkpoint_row(r) for r in all_rows(connection, self._OF_RUN, (to_key(run_id),))]
 
     def count(self, connection: apsw.Connection, stream: int) -> tuple[int, int]:
         """Give how many checkpoints of a stream can be seen, and how many there are."""
@@ -157,24 +195,37 @@ SELECT {_COLUMNS} FROM h ORDER BY h.generation"""
         return row
 
     def page_of_stream(
-        self, connection: apsw.Connection, stream: int, below: str | None, limit: int
+        self,
+        connection: apsw.Connection,
+        stream: int,
+        below: str | None,
+        limit: int,
+        like: Mapping[Indexed, IndexKey] | None = None,
     ) -> list[CheckpointRow]:
-        """Give a stream's visible checkpoints, newest first, strictly below an id."""
-        if below is None:
-            rows = all_rows(connection, self._PAGE_OF_STREAM, (stream, limit))
+        """Give a stream's visible checkpoints, newest first, strictly below an id.
+
+        With `like`, those whose metadata may be so, and some that are not: compare them.
+        """
+        bindings = (stream, ABOVE_ALL[0] if below is None else to_key(below), limit)
+        if not like:
+            rows = all_rows(connection, self._PAGE_OF_STREAM, bindings)
         else:
-            rows = all_rows(connection, self._PAGE_OF_STREAM_BELOW, (stream, below, limit))
-        return [CheckpointRow(*r) for r in rows]
+            keys = (like.get("run_id"), like.get("source"), like.get("step"))
+            rows = all_rows(connection, self._PAGE_OF_STREAM_LIKE, (*bindings, *keys))
+        return [checkpoint_row(r) for r in rows]
 
     def page_of_all(
         self, connection: apsw.Connection, below: tuple[str, int] | None, limit: int
     ) -> list[CheckpointRow]:
         """Give all streams' visible checkpoints, newest first by (checkpoint_id, stream), strictly below such a key."""
-        if below is None:
-            rows = all_rows(connection, self._PAGE_OF_ALL, (limit,))
-        else:
-            rows = all_rows(connection, self._PAGE_OF_ALL_BELOW, (*below, limit))
-        return [CheckpointRow(*r) for r in rows]
+        return [checkpoint_row(r) for r in all_rows(connection, self._PAGE_OF_ALL, (*below_key(below), limit))]
+
+    def page_by(
+        self, connection: apsw.Connection, column: Indexed, key: IndexKey, below: tuple[str, int] | None, limit: int
+    ) -> list[CheckpointRow]:
+        """Do as `page_of_all`, through an index: all whose metadata may be so, and some that are not: compare them."""
+        rows = all_rows(connection, self._PAGE_BY[column], (key, *below_key(below), limit))
+        return [checkpoint_row(r) for r in rows]
 
     def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
         """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""
@@ -188,9 +239,9 @@ SELECT {_COLUMNS} FROM h ORDER BY h.generation"""
         seen = {row.checkpoint_id}
         parent_id, size = row.parent_id, _FEW
         while parent_id is not None and parent_id not in seen:
-            rows = [CheckpointRow(*r) for r in all_rows(connection, self._LINEAGE, (row.stream, parent_id, size))]
+            rows = all_rows(connection, self._LINEAGE, (row.stream, to_key(parent_id), size))
             found = []
-            for ancestor in rows:
+            for ancestor in map(checkpoint_row, rows):
                 if ancestor.checkpoint_id in seen:
                     break
                 seen.add(ancestor.checkpoint_id)
@@ -202,5 +253,17 @@ SELECT {_COLUMNS} FROM h ORDER BY h.generation"""
             parent_id, size = found[-1].parent_id, min(2 * size, _MANY)
 
 
-def _row(row: tuple[Any, ...] | None) -> CheckpointRow | None:
-    return None if row is None else CheckpointRow(*row)
+def checkpoint_row(row: tuple[Any, ...]) -> CheckpointRow:
+    """Give what a row of COLUMNS says."""
+    stream, checkpoint_id, position, applied, parent_id, hidden, size, metadata = row
+    parent = None if parent_id is None else from_key(parent_id)
+    return CheckpointRow(stream, from_key(checkpoint_id), position, applied, parent, hidden, size, metadata)
+
+
+def below_key(below: tuple[str, int] | None) -> tuple[bytes, int]:
+    """Give a (checkpoint_id, stream) as SQL compares it; what every other is below for None."""
+    return ABOVE_ALL if below is None else (to_key(below[0]), below[1])
+
+
+def _row_or_none(row: tuple[Any, ...] | None) -> CheckpointRow | None:
+    return None if row is None else checkpoint_row(row)

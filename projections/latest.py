@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import apsw
 
+from .ids import to_key
 from .table import Table
 
 __all__ = ["Latest"]
@@ -13,12 +14,12 @@ class Latest(Table):
     """Rows (stream, checkpoint_id). Hidden checkpoints are never the latest."""
 
     name = "latest"
-    schema_version = 1
+    schema_version = 2
     key = "stream"
     ddl = """
 CREATE TABLE latest@ (
   stream INTEGER PRIMARY KEY,
-  checkpoint_id TEXT NOT NULL
+  checkpoint_id BLOB NOT NULL
 ) STRICT"""
 
     _ADVANCE = """
@@ -32,7 +33,7 @@ SELECT stream, checkpoint_id FROM history@ WHERE stream = ? AND hidden = 0 ORDER
 
     def advance(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> None:
         """Take in a checkpoint."""
-        connection.execute(self.sql(self._ADVANCE), (stream, checkpoint_id))
+        connection.execute(self.sql(self._ADVANCE), (stream, to_key(checkpoint_id)))
 
     def find_again(self, connection: apsw.Connection, stream: int) -> None:
         """Look for the greatest id once more, after checkpoints were removed from `history`."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
 from ..eventlog.event import PutWrites
 from ..eventlog.sql import all_rows, the_row
 from ..eventlog.value import Stored
+from .ids import from_key, to_key
 from .table import Table
 
 __all__ = ["EffectiveWrite", "PendingWrites", "WritesRow", "effective"]
@@ -60,12 +62,12 @@ class PendingWrites(Table):
     """Rows keyed by (stream, checkpoint_id, applied, ordinal)."""
 
     name = "pending_writes"
-    schema_version = 1
+    schema_version = 2
     key = "stream, checkpoint_id, applied, ordinal"
     ddl = """
 CREATE TABLE pending_writes@ (
   stream INTEGER NOT NULL,
-  checkpoint_id TEXT NOT NULL,
+  checkpoint_id BLOB NOT NULL,
   applied INTEGER NOT NULL,
   ordinal INTEGER NOT NULL,
   position INTEGER NOT NULL,
@@ -85,12 +87,12 @@ CREATE TABLE pending_writes@ (
 
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:
         """Add an event's writes."""
-        values = (row.stream, row.checkpoint_id, row.applied, row.ordinal, row.position, row.writes, row.size)
+        values = (row.stream, to_key(row.checkpoint_id), row.applied, row.ordinal, row.position, row.writes, row.size)
         connection.execute(self.sql(self._ADD), values)
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
         """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""
-        rows = all_rows(connection, self.sql(self._REMOVE), (stream, checkpoint_id))
+        rows = all_rows(connection, self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
         return sum(writes for writes, _ in rows), sum(size for _, size in rows)
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
@@ -104,7 +106,7 @@ CREATE TABLE pending_writes@ (
 
     def of(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> list[WritesRow]:
         """Give a checkpoint's rows, in the order in which they apply."""
-        return [WritesRow(*r) for r in all_rows(connection, self._OF, (stream, checkpoint_id))]
+        return [_row(r) for r in all_rows(connection, self._OF, (stream, to_key(checkpoint_id)))]
 
     def of_several(
         self, connection: apsw.Connection, stream: int, checkpoint_ids: Sequence[str]
@@ -114,15 +116,20 @@ CREATE TABLE pending_writes@ (
         size = _FEW if len(checkpoint_ids) <= _FEW else _MANY
         sql = self._OF_FEW if size == _FEW else self._OF_MANY
         for start in range(0, len(checkpoint_ids), size):
-            some = checkpoint_ids[start : start + size]
+            some = [to_key(checkpoint_id) for checkpoint_id in checkpoint_ids[start : start + size]]
             # NULL is equal to nothing.
-            for row in all_rows(connection, sql, (stream, *some, *[None] * (size - len(some)))):
-                found.setdefault(row[1], []).append(WritesRow(*row))
+            for row in map(_row, all_rows(connection, sql, (stream, *some, *[None] * (size - len(some))))):
+                found.setdefault(row.checkpoint_id, []).append(row)
         return found
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[WritesRow]:
         """Give all rows of a stream, by checkpoint, in the order in which they apply."""
-        return [WritesRow(*r) for r in all_rows(connection, self._OF_STREAM, (stream,))]
+        return [_row(r) for r in all_rows(connection, self._OF_STREAM, (stream,))]
+
+
+def _row(row: tuple[Any, ...]) -> WritesRow:
+    stream, key, *others = row
+    return WritesRow(stream, from_key(key), *others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,7 @@ class Projection(abc.ABC):
         db: the tables; set when it is registered.
 
     It may also have `carry()`, giving plain data: facts that outlive the events they came from. Without that, it
-    refuses to be
-    rebuilt once events have been erased.
+    refuses to be rebuilt once events have been erased.
     """
 
     name: str
@@ -87,7 +86,11 @@ class Projection(abc.ABC):
         """
 
     def query(self, sql: str, bindings: Bindings = ()) -> list[tuple[Any, ...]]:
-        """Read, at any time, from any thread; sees what has been committed."""
+        """Read, at any time, from any thread; sees what has been committed.
+
+        Also the built-in projections, whose tables may change with each version, and hold ids as bytes: see
+        `ids.to_key`.
+        """
         return self.db.query(sql, bindings)
 
     def progress(self) -> Progress:
@@ -215,7 +218,7 @@ def _actions(connection: apsw.Connection, sql: str) -> tuple[list[tuple[str, str
 
 _RESERVED = (
     *("meta", "thread", "stream", "event", "erased", "projection"),
-    *("latest", "history", "pending_writes", "threads", "sqlite"),
+    *("latest", "history", "pending_writes", "threads", "metadata_index", "sqlite"),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..eventlog.log import EventLog
 from ..eventlog.sql import all_rows, the_row
 from .builtin import BuiltIn
 from .check import compare_with_rebuild
+from .declaring import GENERATION, GenerationChangedError, declare
 from .projection import check_apart
 from .rebuild import RebuildTakenOverError, create_tables, rebuild, record_versions, wait_for_another
 from .registered import RegisteredProjection
@@ -21,7 +23,6 @@ from .registered import RegisteredProjection
 __all__ = ["Projector"]
 
 _VERSIONS = "SELECT name, schema_version FROM projection"
-_GENERATION = "SELECT generation FROM meta"
 
 
 class Projector:
@@ -29,9 +30,11 @@ class Projector:
 
     Args:
         projections: the user's; see `projection.Projection`.
+        indexed_metadata: names of metadata keys to look checkpoints up by, besides those that the file has already.
     """
 
-    def __init__(self, projections: Sequence[Any] = ()) -> None:
+    def __init__(self, projections: Sequence[Any] = (), *, indexed_metadata: Sequence[str] = ()) -> None:
+        self._indexed_metadata = tuple(indexed_metadata)
         self._registered = [RegisteredProjection(projection) for projection in projections]
         names = [registered.name for registered in self._registered]
         if len(set(names)) != len(names):
@@ -55,10 +58,18 @@ class Projector:
         """
         self._log = log
         self._builtin = BuiltIn(log.reader, log.keys)
-        generation = self._check_read_only(log) if log.database.read_only else self._ensure_builtin(log)
+        generation = self._check_read_only(log) if log.database.read_only else self._ensure_all(log)
         for registered in self._registered:
             registered.attach(log)
         return generation
+
+    def _ensure_all(self, log: EventLog) -> int:
+        while True:
+            generation = self._ensure_builtin(log)
+            try:
+                return declare(log, self.views, self._indexed_metadata, generation)
+            except GenerationChangedError:
+                continue  # another process has changed the tables meanwhile: look again
 
     def _ensure_builtin(self, log: EventLog) -> int:
         while True:
@@ -69,20 +80,20 @@ class Projector:
                     create_tables(connection, self.views)
                     record_versions(connection, self.views)
                     up_to_date = True
-                generation: int = the_row(connection, _GENERATION)[0]
-            if up_to_date:
-                return generation
+                if up_to_date:
+                    self.views.metadata_index.look(connection)
+                    generation: int = the_row(connection, GENERATION)[0]
+                    return generation
             if wait_for_another(log):
                 continue
-            try:
-                return rebuild(log)
-            except RebuildTakenOverError:
-                continue  # another process opened the file at the same time: wait for it
+            # If another takes over, it opened the file at the same time: it is waited for.
+            with contextlib.suppress(RebuildTakenOverError):
+                rebuild(log)
 
     def _check_read_only(self, log: EventLog) -> int:
         with log.database.reading() as connection:
             versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
-            generation: int = the_row(connection, _GENERATION)[0]
+            generation: int = the_row(connection, GENERATION)[0]
         if not self._is_up_to_date(log, versions):
             raise LogDamagedError(
                 f"the projections of {log.path} are of an older version, and read_only=True does not rebuild them: "

@@ -12,8 +12,17 @@ from ..eventlog.log import EventLog
 from ..eventlog.sql import one_row, the_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
+from .metadata_index import KEY_DDL
 
-__all__ = ["TABLES", "RebuildTakenOverError", "create_tables", "rebuild", "record_versions", "wait_for_another"]
+__all__ = [
+    "NEXT_GENERATION",
+    "TABLES",
+    "RebuildTakenOverError",
+    "create_tables",
+    "rebuild",
+    "record_versions",
+    "wait_for_another",
+]
 
 _BATCH = 500
 _LOOK_AGAIN_S = 0.02
@@ -26,9 +35,10 @@ _MARKED = "SELECT schema_version FROM projection WHERE name = 'rebuild under way
 _MARK_PROGRESS = "UPDATE projection SET progress = ? WHERE name = 'rebuild under way'"
 _UNDER_WAY = "SELECT schema_version, progress FROM projection WHERE name = 'rebuild under way'"
 _UNMARK = "DELETE FROM projection WHERE name = 'rebuild under way'"
-_NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
+NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
 
-TABLES = ("latest", "history", "pending_writes", "threads")
+TABLES = ("latest", "history", "pending_writes", "threads", "metadata_index")
+_KEY_DDL = KEY_DDL.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
 
 
 class RebuildTakenOverError(LogBusyError):
@@ -36,7 +46,12 @@ class RebuildTakenOverError(LogBusyError):
 
 
 def create_tables(connection: apsw.Connection, builtin: BuiltIn, *, schema: str = "") -> None:
-    """Make the tables, in the main database or an attached one."""
+    """Make the tables, in the main database or an attached one; and the one of declared keys, if it is not there.
+
+    That one is no projection: it stays through rebuilds.
+    """
+    if not schema:
+        connection.execute(_KEY_DDL)
     for table in builtin.tables:
         connection.execute(table.sql(table.ddl).replace("CREATE TABLE ", f"CREATE TABLE {schema}", 1))
 
@@ -62,6 +77,7 @@ def rebuild(log: EventLog) -> int:
         _drop(connection, _SHADOW)
         _drop(connection, _OLD)
         create_tables(connection, shadow)
+        shadow.metadata_index.look(connection)
         connection.execute(_MARK, (token,))
     position = 0
     while True:
@@ -74,6 +90,7 @@ def rebuild(log: EventLog) -> int:
             for row in rows:
                 shadow.apply(connection, log.reader.to_event(row))
             if len(rows) < _BATCH:
+                shadow.metadata_index.take_in_new(connection)
                 generation = _swap(connection, shadow)
                 break
             position = rows[-1][0]
@@ -114,7 +131,7 @@ def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
         connection.execute(f"ALTER TABLE {name}{_SHADOW} RENAME TO {name}")
     record_versions(connection, shadow)
     connection.execute(_UNMARK)
-    generation: int = the_row(connection, _NEXT_GENERATION)[0]
+    generation: int = the_row(connection, NEXT_GENERATION)[0]
     return generation
 
 

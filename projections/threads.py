@@ -7,10 +7,12 @@ and was last active, its name and its metadata last until the thread is deleted,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
 from ..eventlog.sql import all_rows, one_row
+from .ids import from_key
 from .table import Table
 
 __all__ = ["ThreadRow", "Threads"]
@@ -118,9 +120,15 @@ ORDER BY a.last_activity DESC, a.thread DESC"""
     def one(self, connection: apsw.Connection, thread: int) -> ThreadRow | None:
         """Give a thread, listed or not."""
         row = one_row(connection, self._ONE, (thread,))
-        return None if row is None else ThreadRow(*row)
+        return None if row is None else _row(row)
 
     def page(self, connection: apsw.Connection, *, below: tuple[int, int] | None, limit: int) -> list[ThreadRow]:
         """Give a page of threads, newest activity first, strictly below a (last_activity, thread)."""
         last_activity, thread = below or (None, None)
-        return [ThreadRow(*r) for r in all_rows(connection, self._PAGE, (last_activity, thread, limit))]
+        return [_row(r) for r in all_rows(connection, self._PAGE, (last_activity, thread, limit))]
+
+
+def _row(row: tuple[Any, ...]) -> ThreadRow:
+    facts = [*row]
+    facts[9] = None if row[9] is None else from_key(row[9])
+    return ThreadRow(*facts)

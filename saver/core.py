@@ -29,12 +29,13 @@ class Core:
         busy_timeout_ms: int,
         read_only: bool,
         projections: Sequence[Any],
+        indexed_metadata: Sequence[str],
         clock: Callable[[], int] | None,
         memory_bytes: int,
     ) -> None:
         if not isinstance(memory_bytes, int) or memory_bytes < 0:
             raise ConfigError(f"memory_bytes is a whole number, 0 or more, not {memory_bytes!r}")
-        self.projector = Projector(projections)
+        self.projector = Projector(projections, indexed_metadata=indexed_metadata)
         self.memory = Memory(memory_bytes)
         self.log = EventLog(
             path,

@@ -1,29 +1,31 @@
-"""Metadata filters: compared as values, in Python; nothing of a filter ever becomes SQL."""
+"""Metadata filters: compared as values, in Python. An index may narrow down what is compared; no filter becomes SQL."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from ..eventlog.errors import ConfigError
+from ..projections.history import INDEXED
+from ..projections.metadata import IndexKey, field, index_key, run_key
 
-__all__ = ["Matches", "compile_filter"]
+__all__ = ["Matches", "check_declared", "compile_filter", "index_keys"]
 
 Matches = Callable[[Mapping[str, Any]], bool]
 
 # The official savers' rule; they need it because their filters become SQL, and programs rely on the error.
 _KEY = re.compile(r"[a-zA-Z0-9_.-]+")
-_ABSENT = object()
+# Only what compares as Python's own do: other types may find themselves equal to anything.
+_INDEXED_TYPES = (str, int, float, bool)
 
 
 def compile_filter(filter: Mapping[str, Any] | None) -> Matches | None:
     """Give a predicate on metadata; None if there is nothing to filter by.
 
     Every key must match. A key names a field, or with dots a field inside of fields. None matches null and absent.
-    Values compare as
-    values: dicts whatever their order, lists and tuples alike, a UUID as its text, 1 not as "1".
+    Values compare as values: dicts whatever their order, lists and tuples alike, a UUID as its text, 1 not as "1".
 
     Raises:
         ConfigError: a key has other characters than letters, digits, `_`, `-` and `.`.
@@ -31,25 +33,48 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Matches | None:
     if not filter:
         return None
     for key in filter:
-        if not isinstance(key, str) or not _KEY.fullmatch(key):
-            raise ConfigError(f"filter key {key!r}: only letters, digits, underscores, dots and hyphens, please")
+        _check_key(key, "filter key")
     wanted = {key: _comparable(value) for key, value in filter.items()}
 
     def matches(metadata: Mapping[str, Any]) -> bool:
-        return all(_equal(_field(metadata, key), value) for key, value in wanted.items())
+        return all(_equal(field(metadata, key), value) for key, value in wanted.items())
 
     return matches
 
 
-def _field(metadata: Mapping[str, Any], key: str) -> Any:
-    if key in metadata:
-        return metadata[key]
-    found: Any = metadata
-    for part in key.split("."):
-        found = found.get(part, _ABSENT) if isinstance(found, Mapping) else _ABSENT
-        if found is _ABSENT:
-            return None
-    return found
+def index_keys(filter: Mapping[str, Any] | None) -> dict[str, IndexKey]:
+    """Give what of a filter an index can be asked for: its plain values, as their keys.
+
+    A checkpoint that matches has, for each of them, that key or OTHER; one that has may still not match.
+    """
+    keys = {name: _index_key(name, _comparable(value)) for name, value in (filter or {}).items()}
+    return {name: key for name, key in keys.items() if key is not None}
+
+
+def _index_key(name: str, value: Any) -> IndexKey | None:
+    if name == "run_id":  # as text, whatever it is: of these, only what is text can be equal to text
+        return run_key({name: value}) if type(value) is str else None
+    return index_key(value) if type(value) in _INDEXED_TYPES else None
+
+
+def check_declared(keys: Iterable[str]) -> tuple[str, ...]:
+    """Give the metadata keys that a user declares, each once, without those that are always indexed.
+
+    Raises:
+        ConfigError: it is no sequence, or one str, whose letters would be taken for keys; or no filter could name
+            one of them.
+    """
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+        raise ConfigError(f"indexed_metadata is a sequence of keys, not {keys!r}")
+    declared = list(keys)
+    for key in declared:
+        _check_key(key, "indexed_metadata key")
+    return tuple(dict.fromkeys(key for key in declared if key not in INDEXED))
+
+
+def _check_key(key: Any, what: str) -> None:
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise ConfigError(f"{what} {key!r}: only letters, digits, underscores, dots and hyphens, please")
 
 
 def _comparable(value: Any) -> Any:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import total_ordering
 
 import apsw
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..projections.history import CheckpointRow
+from ..projections.history import INDEXED, CheckpointRow, Indexed
+from ..projections.metadata import IndexKey
 from .config import Address
 from .core import Core
 from .decoding import Gathered, build
@@ -22,6 +23,7 @@ __all__ = ["Listing"]
 
 _PAGE = 8
 _MAX_PAGE = 64
+_FILTERED_PAGE = 16
 _MAX_FILTERED_PAGE = 1024
 # What one listing keeps of what its checkpoints share, until it ends.
 _MEMORY_BYTES = 64 * 1024 * 1024
@@ -35,6 +37,7 @@ class Listing:
         serde: decodes what is found.
         address: the thread, namespace and checkpoint to keep to; None: everything.
         matches: a predicate on metadata; None: everything.
+        indexed: what of it an index can be asked for; see `filters.index_keys`.
         below: only ids smaller than this.
     """
 
@@ -45,12 +48,16 @@ class Listing:
         address: Address | None,
         *,
         matches: Matches | None,
+        indexed: Mapping[str, IndexKey],
         below: str | None,
     ) -> None:
         self._core = core
         self._serde = serde
         self._address = address
         self._matches = matches
+        self._indexed = indexed
+        self._like: dict[Indexed, IndexKey] = {name: indexed[name] for name in INDEXED if name in indexed}
+        self._declared: str | None = None
         self._below = below
         # Where the last page of all threads ended. Streams are 1 and up, so that no row of the id `below` is below it.
         self._cursor = None if below is None else (below, -1)
@@ -62,11 +69,15 @@ class Listing:
         # Gone when the listing is. What consecutive checkpoints share is decoded once.
         memory = Memory(_MEMORY_BYTES, at_once=limit != 1)
         decoder = memory.decoder(self._serde)
-        size = _PAGE if limit is None else min(limit, _PAGE)
+        # Who says how many reads on to the end: in as few pages as can be. A filter lets through fewer than are read.
+        whole = limit is not None and self._matches is None
+        size = _MAX_PAGE if whole else _PAGE if self._matches is None else _FILTERED_PAGE
         left = limit
         while not self._done and (left is None or left > 0):
+            if whole and left is not None:
+                size = min(size, left)
             with self._core.log.database.reading() as connection:
-                gathered = self._page(connection, size, memory)
+                gathered = self._page(connection, size, left, memory)
                 addresses = {
                     found.row.stream: self._core.log.keys.address(connection, found.row.stream) for found in gathered
                 }
@@ -80,16 +91,16 @@ class Listing:
                         return
             size = min(2 * size, _MAX_PAGE if self._matches is None else _MAX_FILTERED_PAGE)
 
-    def _page(self, connection: apsw.Connection, size: int, memory: Memory) -> list[Gathered]:
+    def _page(self, connection: apsw.Connection, size: int, left: int | None, memory: Memory) -> list[Gathered]:
         rows = self._rows(connection, size)
         if self._matches is not None:
             rows = [row for row in rows if self._matches(load_metadata(self._serde, row.metadata))]
-        return self._core.gatherer(connection, memory).gather_page(rows)
+        return self._core.gatherer(connection, memory).gather_page(rows[:left])
 
     def _rows(self, connection: apsw.Connection, size: int) -> list[CheckpointRow]:
         history, keys = self._core.views.history, self._core.log.keys
         if self._address is None:
-            rows = history.page_of_all(connection, self._cursor, size)
+            rows = self._rows_of_all(connection, size)
             self._done = len(rows) < size
             self._cursor = (rows[-1].checkpoint_id, rows[-1].stream) if rows else None
             return rows
@@ -97,11 +108,27 @@ class Listing:
             return self._rows_of_one_id(connection, self._address, self._address.checkpoint_id)
         if self._address.checkpoint_ns is not None:
             found = keys.find(connection, self._address.thread_id, self._address.checkpoint_ns)
-            rows = [] if found is None else history.page_of_stream(connection, found[1], self._below, size)
+            rows = [] if found is None else history.page_of_stream(connection, found[1], self._below, size, self._like)
             self._done = len(rows) < size
             self._below = rows[-1].checkpoint_id if rows else None
             return rows
         return self._merged(connection, self._address, size)
+
+    def _rows_of_all(self, connection: apsw.Connection, size: int) -> list[CheckpointRow]:
+        """Read one index: of the keys that the filter names, the one that tends to let through the fewest."""
+        history, index = self._core.views.history, self._core.views.metadata_index
+        if "run_id" in self._like:
+            return history.page_by(connection, "run_id", self._like["run_id"], self._cursor, size)
+        if self._declared is None and self._indexed.keys() - self._like.keys():
+            # Asked of the file: other processes declare keys, too. Once declared, they stay.
+            complete = [name for name, complete in index.declared(connection).items() if complete]
+            self._declared = next((name for name in self._indexed if name in complete), None)
+        if self._declared is not None:
+            return index.page(connection, self._declared, self._indexed[self._declared], self._cursor, size)
+        for column in INDEXED:
+            if column in self._like:
+                return history.page_by(connection, column, self._like[column], self._cursor, size)
+        return history.page_of_all(connection, self._cursor, size)
 
     def _streams(self, connection: apsw.Connection, address: Address) -> list[tuple[int, str]]:
         keys = self._core.log.keys
@@ -125,7 +152,8 @@ class Listing:
         page_of_stream = self._core.views.history.page_of_stream
         if self._merge is None:
             firsts = [
-                page_of_stream(connection, stream, self._below, 1) for stream, _ in self._streams(connection, address)
+                page_of_stream(connection, stream, self._below, 1, self._like)
+                for stream, _ in self._streams(connection, address)
             ]
             self._merge = [_Candidate(first[0]) for first in firsts if first]
             heapq.heapify(self._merge)
@@ -133,7 +161,7 @@ class Listing:
         while self._merge and len(rows) < size:
             newest = self._merge[0].row
             rows.append(newest)
-            following = page_of_stream(connection, newest.stream, newest.checkpoint_id, 1)
+            following = page_of_stream(connection, newest.stream, newest.checkpoint_id, 1, self._like)
             if following:
                 heapq.heapreplace(self._merge, _Candidate(following[0]))
             else:

@@ -21,7 +21,6 @@ from .known import KnownCheckpoints
 __all__ = ["Memory"]
 
 
-
 class Memory:
     """What has been put into one log, and read from it.
 

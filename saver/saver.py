@@ -31,7 +31,7 @@ from .core import Core
 from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
 from .encoding import encode_put, encode_writes, slices_of
-from .filters import compile_filter
+from .filters import check_declared, compile_filter, index_keys
 from .known import Key, Known
 from .listing import Listing
 from .removing import Remover
@@ -58,11 +58,16 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         busy_timeout_ms: how long to wait for other writers before a LogBusyError.
         read_only: never change the file.
         projections: a user's own, see langgraph_eventlog.projections.Projection.
+        indexed_metadata: keys of metadata by which `list` is to find checkpoints of all threads fast, as it always does
+            by run_id, step and source. With dots, a key names a field inside of fields. Text and numbers are indexed.
+            The file remembers the keys, and whoever appends keeps their index; for a log that is there already, it is
+            made now, in short transactions. With read_only, keys that the file does not have are not indexed.
         clock: gives the present, UTC, in microseconds since 1970-01-01.
         memory_bytes: how much may be remembered, per process, of the checkpoints that were put last, so that the next
             put serialises only what is new. 0: nothing; each put then reads its parent's values from the log.
 
     Raises:
+        ConfigError: a ValueError; an argument is not usable.
         LogOpenError: and its kinds NotAnEventLogError and NewerFormatError: `path` cannot be a log; what is there
             is left as it is.
 
@@ -79,6 +84,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         busy_timeout_ms: int = 30_000,
         read_only: bool = False,
         projections: Sequence[Any] = (),
+        indexed_metadata: Sequence[str] = (),
         clock: Callable[[], int] | None = None,
         memory_bytes: int = 64 * 1024 * 1024,
     ) -> None:
@@ -89,6 +95,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             busy_timeout_ms=busy_timeout_ms,
             read_only=read_only,
             projections=projections,
+            indexed_metadata=check_declared(indexed_metadata),
             clock=clock,
             memory_bytes=memory_bytes,
         )
@@ -211,7 +218,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
 
         Args:
             config: None: all threads. Without checkpoint_ns: all namespaces. With a checkpoint_id: only that one.
-            filter: on metadata; see `filters.compile_filter`.
+            filter: on metadata; see `filters.compile_filter`. Through all threads, one on run_id, step, source or a key
+                of `indexed_metadata` reads little else; any other goes through the metadata of all checkpoints.
             before: only ids below this config's checkpoint_id; without one it is ignored.
             limit: at most so many.
 
@@ -224,7 +232,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         below = text(before_id, "checkpoint_id") if before_id else None
         matches = compile_filter(filter)
         self.log.database  # noqa: B018  raises now, not at the first checkpoint, if the saver is closed
-        return Listing(self._core, self.serde, address, matches=matches, below=below).take(limit)
+        listing = Listing(self._core, self.serde, address, matches=matches, indexed=index_keys(filter), below=below)
+        return listing.take(limit)
 
     def _find(self, connection: apsw.Connection, address: Address) -> CheckpointRow | None:
         keys = self.log.keys.find(connection, address.thread_id, address.namespace)

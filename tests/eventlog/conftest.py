@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import apsw
 import pytest
@@ -145,7 +146,10 @@ class _Namespace:
 @pytest.fixture(scope="session")
 def _filled_file(tmp_path_factory: pytest.TempPathFactory, golden: ModuleType) -> Path:
     path = tmp_path_factory.mktemp("filled") / "filled.db"
-    with EventLogSaver(path, clock=golden.ticking()) as saver:
+    config = golden.config
+    # Metadata that comes with the config, so that there is something to index.
+    with_user = mock.patch.object(golden, "config", lambda *named: {**config(*named), "metadata": {"user": named[0]}})
+    with with_user, EventLogSaver(path, clock=golden.ticking(), indexed_metadata=["user"]) as saver:
         golden.fill(saver)
     return path
 

@@ -15,6 +15,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph_eventlog.eventlog import Kind, Put, PutWrites, Restate, Whole
 from langgraph_eventlog.eventlog.resolve import complete
+from langgraph_eventlog.projections.ids import from_key
 from langgraph_eventlog.saver import EventLogSaver
 from typing_extensions import TypedDict
 
@@ -107,14 +108,18 @@ def compare_events(log: Any, saver: EventLogSaver) -> None:
 
 def compare_checkpoints(reader: ModuleType, log: Any, saver: EventLogSaver) -> None:
     with saver.log.database.reading() as connection:
-        rows = connection.execute(CHECKPOINTS).fetchall()
+        found = connection.execute(CHECKPOINTS).fetchall()
+    rows = [
+        (thread_id, ns, from_key(key), *where, None if parent is None else from_key(parent))
+        for thread_id, ns, key, *where, parent in found
+    ]
     assert sorted(rows) == sorted(
         (*key, c.event.position, int(c.hidden), c.event.put[1]) for key, c in log.checkpoints.items()
     )
     shown = {}
-    for found in saver.list(None):
-        names = found.config["configurable"]
-        shown[names["thread_id"], names["checkpoint_ns"], names["checkpoint_id"]] = found
+    for one in saver.list(None):
+        names = one.config["configurable"]
+        shown[names["thread_id"], names["checkpoint_ns"], names["checkpoint_id"]] = one
     assert set(shown) == {key for key, c in log.checkpoints.items() if not c.hidden}
     for thread_id, ns in {key[:2] for key in shown}:
         latest = saver.get_tuple({"configurable": {"thread_id": thread_id, "checkpoint_ns": ns}})

@@ -7,10 +7,12 @@ from typing import Any
 
 import apsw
 import pytest
+from langgraph_eventlog.eventlog import LogDamagedError
 from langgraph_eventlog.projections.rebuild import TABLES
 
-# meta.id can only be 1. meta.generation says when programs look again at the projections: any value is right.
-NOT_CHECKED = {("meta", "id"), ("meta", "generation")}
+# meta.id can only be 1. meta.generation says when programs look again at the projections: any value is right. An index
+# that is complete, but said not to be, is not used.
+NOT_CHECKED = {("meta", "id"), ("meta", "generation"), ("metadata_index_key", "complete")}
 LOG = {
     "event": ("position", "recorded_at", "kind", "stream", "record", "digest", "link"),
     "erased": ("position", "kind", "inner"),
@@ -21,11 +23,16 @@ LOG = {
 }
 PROJECTIONS = {
     "latest": ("stream", "checkpoint_id"),
-    "history": ("stream", "checkpoint_id", "position", "applied", "parent_id", "run_id", "hidden", "bytes", "metadata"),
+    "history": (
+        *("stream", "checkpoint_id", "position", "applied", "parent_id", "run_id", "source", "step"),
+        *("hidden", "bytes", "metadata"),
+    ),
     "pending_writes": ("stream", "checkpoint_id", "applied", "ordinal", "position", "writes", "bytes"),
     "threads": ("thread", "created_at", "last_activity", "checkpoints", "writes", "bytes", "name", "metadata"),
+    "metadata_index": ("name", "value", "checkpoint_id", "stream"),
 }
-ALL = {**LOG, **PROJECTIONS}
+DECLARED = {"metadata_index_key": ("name",)}
+ALL = {**LOG, **PROJECTIONS, **DECLARED}
 KEYS = {
     "event": "position",
     "erased": "position",
@@ -37,6 +44,8 @@ KEYS = {
     "history": "stream, checkpoint_id",
     "pending_writes": "stream, checkpoint_id, applied, ordinal",
     "threads": "thread",
+    "metadata_index": "name, value, checkpoint_id, stream",
+    "metadata_index_key": "name",
 }
 
 
@@ -144,16 +153,20 @@ def test_a_missing_row_is_found(erased_log: Any, make_saver: Any, helpers: Any, 
     assert list(erased_log.log.verify()) == []
 
 
-@pytest.mark.parametrize("table", [t for t in ALL if t not in ("meta", "projection")])
+@pytest.mark.parametrize("table", [t for t in ALL if t not in ("meta", "projection", *DECLARED)])
 def test_an_added_row_is_found(filled: Any, make_saver: Any, helpers: Any, table: str) -> None:
-    """Not in `projection`: a user's own has a row there, too. A second one in `meta` cannot be."""
+    """Not in `projection`: a user's own has a row there, too. A second one in `meta` cannot be.
+
+    A declared key that is added is one that is added: its index is found wanting.
+    """
     make_saver.damaged(filled.path)
     with helpers.without_triggers(filled.path) as connection:
         if table == "erased":
             row = {"position": 3, "kind": 1, "inner": bytes(32)}
         else:
             row = rows_of(connection, table)[-1]
-            row[KEYS[table].split(", ")[0]] += 1
+            key = "stream" if table == "metadata_index" else KEYS[table].split(", ")[0]
+            row[key] += 1
             if table == "thread":
                 row["thread_id"] = "added"
             if table == "stream":
@@ -236,18 +249,28 @@ def test_a_record_whose_digest_was_mended_is_found_by_its_link(filled: Any, make
 
 def test_text_that_is_not_utf8_is_a_finding_not_an_exception(filled: Any, make_saver: Any, helpers: Any) -> None:
     make_saver.damaged(filled.path)
-    for table, column, key in (
-        ("thread", "thread_id", "thread"),
-        ("stream", "checkpoint_ns", "stream"),
-        ("latest", "checkpoint_id", "stream"),
+    for table, column, key, damage in (
+        ("thread", "thread_id", "thread", "CAST(x'ff61' AS TEXT)"),
+        ("stream", "checkpoint_ns", "stream", "CAST(x'ff61' AS TEXT)"),
+        ("threads", "name", "thread", "CAST(x'ff61' AS TEXT)"),
+        ("latest", "checkpoint_id", "stream", "x'00ff61'"),
+        ("metadata_index", "checkpoint_id", "stream", "x''"),
     ):
         with helpers.without_triggers(filled.path) as connection:
-            ((old,),) = connection.execute(f"SELECT {column} FROM {table} WHERE {key} = 1").fetchall()
-            connection.execute(f"UPDATE {table} SET {column} = CAST(x'ff61' AS TEXT) WHERE {key} = 1")
+            ((old,),) = connection.execute(f"SELECT {column} FROM {table} WHERE {key} = 1 LIMIT 1").fetchall()
+            connection.execute(f"UPDATE {table} SET {column} = {damage} WHERE {key} = 1 AND {column} = ?", (old,))
         assert list(filled.log.verify()), table
         with helpers.without_triggers(filled.path) as connection:
-            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = 1", (old,))
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = 1 AND {column} = {damage}", (old,))
     assert list(filled.log.verify()) == []
+
+
+def test_an_id_that_cannot_be_read_is_an_error_when_it_is_met(filled: Any, make_saver: Any, helpers: Any) -> None:
+    make_saver.damaged(filled.path)
+    with helpers.without_triggers(filled.path) as connection:
+        connection.execute("UPDATE history SET parent_id = x'00ff61' WHERE parent_id IS NOT NULL")
+    with pytest.raises(LogDamagedError, match="verify"):
+        list(filled.list(None))
 
 
 TAMPERED = {

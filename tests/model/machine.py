@@ -22,6 +22,7 @@ from .seeing import config_of, exact, key_of, mutate, same, seen, spoil, told
 from .values import (
     ABOUT,
     CHANNELS,
+    DECLARED,
     DELTAS,
     FIELDS,
     FILTERS,
@@ -62,7 +63,8 @@ class SaverMachine(RuleBasedStateMachine):
 
     def open(self) -> EventLogSaver:
         path = ":memory:" if self.path == ":memory:" else Path(self.folder.name, self.path)
-        return EventLogSaver(path, synchronous="NORMAL", clock=lambda: self.now)
+        declared = DECLARED[self.steps % len(DECLARED)]
+        return EventLogSaver(path, synchronous="NORMAL", clock=lambda: self.now, indexed_metadata=declared)
 
     @property
     def now(self) -> int:

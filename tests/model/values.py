@@ -54,8 +54,11 @@ FILTERS: list[dict[str, Any]] = [
         {"run_id": "r1", "source": "loop"},
         {"s": "\ud800"},
     ),
-    *({"step": 1}, {"step": "1"}, {}, {"a'b": 1}, {"a b": 1}, {"": 1}, {"a\n": 1}),
+    *({"run_id": "3"}, {"run_id": 3, "a": 1}, {"a.b": 1.0, "source": "loop"}, {"a": True}, {"9.d.k": 1, "step": 1.0}),
+    *({"step": 1}, {"step": "1"}, {"step": True, "source": "fork"}, {}, {"a'b": 1}, {"a b": 1}, {"": 1}, {"a\n": 1}),
 ]
+# Metadata keys that are declared, one or the other at each opening: those of an earlier one stay.
+DECLARED = [("a.b", "s"), ("a",), (), ("9.d.k", "none", "x-y", "a.b")]
 ABOUT: list[dict[str, Any] | None] = [
     None,
     {},

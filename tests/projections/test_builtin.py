@@ -21,6 +21,7 @@ from langgraph_eventlog.eventlog import (
     Whole,
     Write,
 )
+from langgraph_eventlog.projections.ids import to_key
 from langgraph_eventlog.projections.pending_writes import effective
 from langgraph_eventlog.saver import EventLogSaver
 
@@ -43,7 +44,11 @@ def append(saver: EventLogSaver, data: Any, thread: str | None = None) -> None:
     saver.log.append(NewEvent(data, thread))
 
 
-def test_every_kind_of_event_gives_the_same_live_and_rebuilt(saver: EventLogSaver, steps: Any) -> None:
+@pytest.mark.parametrize("path", [None, ":memory:"])
+def test_every_kind_of_event_gives_the_same_live_and_rebuilt(
+    make_saver: Callable[..., EventLogSaver], steps: Any, path: Any
+) -> None:
+    saver = make_saver(path, indexed_metadata=["thread_id", "parents."])
     steps.everything(saver)
     assert {event.kind for event in saver.log.read()} == set(Kind)
     assert list(saver.log.verify()) == []
@@ -234,7 +239,7 @@ def test_verify_finds_each_row_that_is_not_as_it_should_be(make_saver: Any, step
     make_saver.damaged(saver.path)
     damage = {
         "latest": "DELETE FROM latest WHERE stream = (SELECT max(stream) FROM latest)",
-        "history": "UPDATE history SET parent_id = 'x' WHERE checkpoint_id = '1'",
+        "history": f"UPDATE history SET parent_id = x'0078' WHERE checkpoint_id = x'{to_key('1').hex()}'",
         "pending_writes": "UPDATE pending_writes SET writes = writes + 1",
         "threads": "UPDATE threads SET bytes = 0",
     }
@@ -244,5 +249,6 @@ def test_verify_finds_each_row_that_is_not_as_it_should_be(make_saver: Any, step
         findings = list(saver.log.verify())
         assert {finding.code for finding in findings} == {"projection"}
         assert {finding.message.split(":")[0] for finding in findings} == {table}
+        assert table != "history" or "'1')" in findings[0].message
         saver.rebuild()
         assert list(saver.log.verify()) == []

@@ -9,17 +9,18 @@ import pytest
 from langgraph_eventlog.eventlog import LogDamagedError, LogOpenError, NewerFormatError
 from langgraph_eventlog.projections.history import History
 from langgraph_eventlog.projections.latest import Latest
+from langgraph_eventlog.projections.metadata_index import MetadataIndex
 from langgraph_eventlog.projections.pending_writes import PendingWrites
 from langgraph_eventlog.projections.table import Table
 from langgraph_eventlog.projections.threads import Threads
 from langgraph_eventlog.saver import EventLogSaver
 
-pytestmark = pytest.mark.parametrize("table", [Latest, History, PendingWrites, Threads])
+pytestmark = pytest.mark.parametrize("table", [Latest, History, PendingWrites, Threads, MetadataIndex])
 
 
 def make_newer(monkeypatch: pytest.MonkeyPatch, table: type[Table]) -> None:
-    """Version 2 has one more column."""
-    monkeypatch.setattr(table, "schema_version", 2)
+    """The next version has one more column."""
+    monkeypatch.setattr(table, "schema_version", table.schema_version + 1)
     monkeypatch.setattr(table, "ddl", table.ddl.replace("(\n", "(\n  extra INTEGER NOT NULL DEFAULT 7,\n", 1))
 
 
@@ -28,13 +29,13 @@ def extras(saver: EventLogSaver, table: type[Table]) -> set[Any]:
         return set(connection.execute(f"SELECT extra FROM {table.name}").fetchall())
 
 
-# monkeypatch comes first in each signature: the log is verified before version 1 is back.
+# monkeypatch comes first in each signature: the log is verified before the older version is back.
 
 
 def test_a_file_of_the_older_version_is_rebuilt_when_it_is_opened(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
-    with make_saver(synchronous="NORMAL") as saver:
+    with make_saver(synchronous="NORMAL", indexed_metadata=["thread_id"]) as saver:
         steps.everything(saver)
         head, generation = saver.log.head(), steps.generation(saver.log)
         found = list(saver.list(None))
@@ -53,10 +54,10 @@ def test_an_empty_file_of_the_older_version_is_rebuilt_as_well(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
     """A program that only set it up."""
-    make_saver().close()
+    make_saver(indexed_metadata=["a"]).close()
     make_newer(monkeypatch, table)
     saver = make_saver()
-    steps.put(saver, "1")
+    steps.put(saver, "1", metadata={"a": 1})
     steps.write(saver, "1", [("x", 1)])
     assert extras(saver, table) == {(7,)}
 
@@ -65,16 +66,17 @@ def test_the_older_version_refuses_the_newer_file(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
     """Reading and writing alike, and leaves it as it is."""
+    version = table.schema_version
     with monkeypatch.context() as newer:
         make_newer(newer, table)
         with make_saver() as saver:
             steps.put(saver, "1")
-        make_saver.damaged(saver.path)  # type: ignore[attr-defined]  # as version 1 sees it
+        make_saver.damaged(saver.path)  # type: ignore[attr-defined]  # as the older version sees it
     for read_only in (False, True):
         with pytest.raises(NewerFormatError, match="upgrade") as raised:
             EventLogSaver(saver.path, read_only=read_only)
         assert isinstance(raised.value, LogOpenError)
-        assert (raised.value.found, raised.value.supported, raised.value.path) == (2, 1, saver.path)
+        assert (raised.value.found, raised.value.supported, raised.value.path) == (version + 1, version, saver.path)
         assert table.name in str(raised.value)
     with monkeypatch.context() as newer:
         make_newer(newer, table)

@@ -20,8 +20,11 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuild_module, "_BATCH", 8)
 
 
-def test_a_rebuild_gives_the_same_tables(saver: EventLogSaver, steps: Any) -> None:
+@pytest.mark.parametrize("path", [None, ":memory:"])
+def test_a_rebuild_gives_the_same_tables(make_saver: Callable[..., EventLogSaver], steps: Any, path: Any) -> None:
+    saver = make_saver(path, indexed_metadata=("thread_id", "parents."))
     steps.everything(saver)
+    assert all(steps.tables(saver.log).values())
     before, head, generation = steps.tables(saver.log), saver.log.head(), steps.generation(saver.log)
     for n in (1, 2):
         saver.rebuild()
@@ -57,7 +60,7 @@ def test_it_mends_what_is_wrong(saver: EventLogSaver, steps: Any) -> None:
     with saver.log.database.writing() as connection:
         connection.execute("DROP TABLE history")
         connection.execute("DELETE FROM threads")
-        connection.execute("UPDATE latest SET checkpoint_id = 'zzz'")
+        connection.execute("UPDATE latest SET checkpoint_id = x'007a'")
     saver.rebuild()
     assert steps.tables(saver.log) == before
 

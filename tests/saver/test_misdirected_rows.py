@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langgraph_eventlog.eventlog import CorruptRecordError, Kind
+from langgraph_eventlog.projections.ids import to_key
 from langgraph_eventlog.saver import EventLogSaver
 
 OTHERS = {
@@ -35,8 +36,10 @@ def misdirect(file_twin: Any, make_saver: Any) -> Callable[..., int]:
         own = "SELECT stream FROM stream JOIN thread USING (thread) WHERE thread_id = 't' AND checkpoint_ns = ''"
         with saver.log.database.writing() as connection:
             # As if it had been put there, not copied: what is copied stands in another stream by right.
-            where = f"WHERE checkpoint_id = '1' AND stream = ({own})"
-            connection.execute(f"UPDATE {table} SET position = ?, applied = ? {where}", (position, position))
+            where = f"WHERE checkpoint_id = ? AND stream = ({own})"
+            connection.execute(
+                f"UPDATE {table} SET position = ?, applied = ? {where}", (position, position, to_key("1"))
+            )
         return position
 
     return misdirected
@@ -75,8 +78,11 @@ def test_a_copys_row_that_points_at_another_checkpoints_record_is_an_error(file_
     file_twin.call("copy_thread", "t", "copied")
     with file_twin.saver.log.database.writing() as connection:
         own = "SELECT stream FROM stream JOIN thread USING (thread) WHERE thread_id = 'copied' AND checkpoint_ns = ''"
-        other = f"SELECT position FROM {table} WHERE checkpoint_id = '2'"
-        connection.execute(f"UPDATE {table} SET position = ({other}) WHERE checkpoint_id = '1' AND stream = ({own})")
+        other = f"SELECT position FROM {table} WHERE checkpoint_id = ?"
+        connection.execute(
+            f"UPDATE {table} SET position = ({other}) WHERE checkpoint_id = ? AND stream = ({own})",
+            (to_key("2"), to_key("1")),
+        )
     assert file_twin.values("2", thread="copied") == {"x": ["t", "", "2"]}
     with pytest.raises(CorruptRecordError, match="checkpoint '1'"):
         file_twin.get("1", thread="copied")

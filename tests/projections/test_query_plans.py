@@ -1,0 +1,71 @@
+"""No statement of the projections reads more than it gives: each searches an index, and none sorts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import apsw
+import apsw.ext
+import pytest
+from langgraph_eventlog.projections.history import History
+from langgraph_eventlog.projections.latest import Latest
+from langgraph_eventlog.projections.metadata_index import MetadataIndex
+from langgraph_eventlog.projections.pending_writes import PendingWrites
+from langgraph_eventlog.projections.table import Table
+from langgraph_eventlog.projections.threads import Threads
+from langgraph_eventlog.saver import EventLogSaver
+
+STATEMENTS = {
+    f"{table.__name__}.{name.lstrip('_').lower()}": sql
+    for table in (Latest, History, PendingWrites, Threads, MetadataIndex)
+    for name, sql in vars(table).items()
+    if name.isupper() and isinstance(sql, str) and not name.startswith("_FROM")
+}
+# What pages newest first is read straight off this index, or off the primary key.
+PAGES = {
+    "History.page_of_stream": "h USING PRIMARY KEY (stream=? AND checkpoint_id<?)",
+    "History.page_of_stream_like": "h USING PRIMARY KEY (stream=? AND checkpoint_id<?)",
+    "History.page_of_all": "h USING INDEX sqlite_autoindex_history_2 ((checkpoint_id,stream)<(?,?))",
+    "History.page_by_run_id": "h USING INDEX sqlite_autoindex_history_3 (run_id=? AND (checkpoint_id,stream)<(?,?))",
+    "History.page_by_source": "h USING INDEX sqlite_autoindex_history_4 (source=? AND (checkpoint_id,stream)<(?,?))",
+    "History.page_by_step": "h USING INDEX sqlite_autoindex_history_5 (step=? AND (checkpoint_id,stream)<(?,?))",
+    "History.lineage": "h USING PRIMARY KEY (stream=? AND checkpoint_id=?)",
+    "History.of_run": "h USING INDEX sqlite_autoindex_history_3 (run_id=?)",
+    "MetadataIndex.page": "m USING PRIMARY KEY (name=? AND value=? AND (checkpoint_id,stream)<(?,?))",
+    "MetadataIndex.history": "history USING PRIMARY KEY ((stream,checkpoint_id)>(?,?))",
+}
+# Threads are paged by their last activity, without an index: there are as many rows as threads, and each append would
+# move one. The declared keys are few. A lineage goes through the ancestors that it has found itself.
+SCANS = {"Threads.page", "MetadataIndex.declared", "History.lineage"}
+
+
+@pytest.fixture
+def plan_of(make_saver: Callable[..., EventLogSaver], steps: Any) -> Callable[[str], list[str]]:
+    saver = make_saver(":memory:", indexed_metadata=["thread_id"])
+    steps.everything(saver)
+
+    def plan(sql: str) -> list[str]:
+        with saver.log.database.reading() as connection:
+            sql = sql.replace("@", "")
+            bindings = (None,) * apsw.ext.query_info(connection, sql).bindings_count
+            return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", bindings)]
+
+    return plan
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_it_searches_and_does_not_sort(plan_of: Callable[[str], list[str]], name: str) -> None:
+    plan = plan_of(STATEMENTS[name])
+    if name not in SCANS:
+        assert [line for line in plan if "SCAN" in line or "TEMP B-TREE" in line] == []
+    if name in PAGES:
+        searches = [line for line in plan if line.startswith("SEARCH")]
+        assert searches[0] == f"SEARCH {PAGES[name]}"
+        assert len({line.split()[1] for line in searches}) == len(set(searches))  # of each table, one way in
+
+
+def test_all_statements_are_looked_at() -> None:
+    assert len(STATEMENTS) > 30
+    assert set(PAGES) | SCANS <= set(STATEMENTS)
+    assert all(issubclass(table, Table) for table in (History, MetadataIndex))
