@@ -12,6 +12,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from types import TracebackType
 
 import apsw
 
@@ -54,8 +55,7 @@ class Database:
         self._write_lock = threading.RLock()
         self._pool_changed = threading.Condition()
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[apsw.Connection]:
+    def writing(self) -> contextlib.AbstractContextManager[apsw.Connection]:
         """One write transaction: committed, and durable as `synchronous` says, when the block ends.
 
         Rolled back if it raises.
@@ -66,15 +66,7 @@ class Database:
         """
         if self.read_only:
             raise LogReadOnlyError(f"{self.path} was opened with read_only=True")
-        with self._locked() as connection, translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        return _Writing(self)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[apsw.Connection]:
@@ -84,6 +76,14 @@ class Database:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[apsw.Connection]:
+        connection = self._lock()
+        try:
+            yield connection
+        finally:
+            self._write_lock.release()
+
+    def _lock(self) -> apsw.Connection:
+        """Take the write lock, which the caller releases, and give the writing connection."""
         if not self._write_lock.acquire(timeout=self.busy_timeout_ms / 1000):
             raise LogBusyError(
                 f"another thread was changing {self.path} for {self.busy_timeout_ms} ms: nothing was changed",
@@ -95,9 +95,10 @@ class Database:
             if self._writer is None:
                 with translated(self.path):
                     self._writer = self._connect(writer=True)
-            yield self._writer
-        finally:
+            return self._writer
+        except BaseException:
             self._write_lock.release()
+            raise
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
@@ -255,6 +256,44 @@ class Database:
             _inherited.append(self._writer)
             self._writer = None
             self._closed_because = "is private to the process that opened it, and was inherited by fork()"
+
+
+class _Writing:
+    """The block of `Database.writing`. A class, because a generator's block costs each append some microseconds."""
+
+    __slots__ = ("_connection", "_database", "_translated")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._translated = translated(database.path, busy_timeout_ms=database.busy_timeout_ms)
+
+    def __enter__(self) -> apsw.Connection:
+        self._connection = connection = self._database._lock()
+        try:
+            with self._translated:
+                connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._end()
+            raise
+        return connection
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if e is None:
+                with self._translated:
+                    self._connection.execute("COMMIT")
+            else:
+                self._translated.__exit__(kind, e, tb)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                with self._translated:
+                    self._connection.execute("ROLLBACK")
+        finally:
+            self._database._write_lock.release()
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

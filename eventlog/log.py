@@ -36,7 +36,7 @@ from .verify import verify_log
 
 __all__ = ["EventLog"]
 
-_GENERATION = "SELECT generation FROM meta"
+_META = "SELECT head, link, generation FROM meta"
 _PAGE = 64
 _MAX_PAGE = 1024
 
@@ -141,48 +141,51 @@ class EventLog(AsyncLogTwins):
             ProjectionError: nothing was appended.
         """
         prepared = appender.prepare(event)
-        recorded = self._in_transaction(lambda _: prepared)
+        recorded = self._in_transaction(lambda _, head: (head, prepared))
         assert recorded is not None
         return recorded
 
     def transact(self, decide: Callable[[apsw.Connection], NewEvent | None]) -> RecordedEvent | None:
         """Append the event that `decide` makes of what it reads, in one transaction; nothing if it gives None."""
 
-        def prepare(connection: apsw.Connection) -> appender.PreparedEvent | None:
-            event = decide(connection)
-            return None if event is None else appender.prepare(event)
+        def prepare(connection: apsw.Connection, _: Head) -> tuple[Head, appender.PreparedEvent] | None:
+            event = decide(connection)  # may itself append, as compaction does
+            return None if event is None else (self.reader.head(connection), appender.prepare(event))
 
         return self._in_transaction(prepare)
 
     def _in_transaction(
-        self, prepare: Callable[[apsw.Connection], appender.PreparedEvent | None]
+        self, prepare: Callable[[apsw.Connection, Head], tuple[Head, appender.PreparedEvent] | None]
     ) -> RecordedEvent | None:
         while True:
             try:
                 with self.database.writing() as connection:
                     self.keys.begin()
-                    self._check_generation(connection)
-                    prepared = prepare(connection)
-                    if prepared is None:
+                    found = prepare(connection, self._head_of_generation(connection))
+                    if found is None:
                         return None
-                    recorded = appender.append(connection, prepared, keys=self.keys, clock=self._clock)
+                    head, prepared = found
+                    recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=self._clock)
                     if self._follower is not None:
                         self._follower.apply(connection, recorded)
             except _GenerationChangedError:
                 self._generation = self._attach()
                 continue
+            self.keys.committed()
             self.appended.notify()
             return recorded
 
-    def _check_generation(self, connection: apsw.Connection) -> None:
+    def _head_of_generation(self, connection: apsw.Connection) -> Head:
+        """Give the head, if the projections still have the shape that they had when they were looked at."""
+        position, link, generation = the_row(connection, _META)
         if self._follower is None:
             if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
                 raise LogReadOnlyError(
                     f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
                 )
-            return
-        if the_row(connection, _GENERATION)[0] != self._generation:
+        elif generation != self._generation:
             raise _GenerationChangedError
+        return Head(position, link)
 
     # Reading.
 

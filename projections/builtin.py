@@ -197,6 +197,8 @@ class BuiltIn:
 
 
 def _run_id(metadata: bytes) -> str | None:
+    if b"run_id" not in metadata:
+        return None  # without unpacking: most puts have none
     run_id = unpack(metadata).get("run_id")
     if not isinstance(run_id, str | int):
         return None
