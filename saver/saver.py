@@ -22,6 +22,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import BaseErasedError, ConfigError, check_limit
 from ..eventlog.log import EventLog
+from ..eventlog.steps import Steps
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
 from .config import Address, text, texts
@@ -125,13 +126,18 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         Raises:
             EncodingError: a value cannot be serialised; it says which.
         """
+        return self.log.perform(self._put(config, checkpoint, metadata))
+
+    def _put(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+    ) -> Steps[RunnableConfig]:
         address = Address.of(config)
         serde = self.serde  # once: it may be replaced meanwhile
         known = self._known(address, serde)
         while True:
             event, now_known = encode_put(serde, config, checkpoint, metadata, known=known)
             try:
-                recorded = self.log.append(event)
+                recorded = yield event
                 break
             except BaseErasedError:
                 known = None  # compaction was quicker: store everything whole
@@ -166,9 +172,14 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         Raises:
             EncodingError: a value cannot be serialised; it says which.
         """
+        self.log.perform(self._put_writes(config, writes, task_id, task_path))
+
+    def _put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Steps[None]:
         event = encode_writes(self.serde, config, writes, task_id, task_path)
         if writes:
-            self.log.append(event)
+            yield event
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
