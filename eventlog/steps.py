@@ -3,8 +3,8 @@
 A thread for each task that appends would wait for the others most of the time, and each step of one would wait for
 the interpreter. So async code puts such calls into a queue, for each log and event loop, and one worker thread does
 what is in it: the first steps of each, one append for all (see `group_commit`), the last steps of each, and one word
-to the event loop. While it is at that the next calls arrive. If it takes long over it, because a serializer or
-another process keeps it waiting, another worker begins.
+to the event loop. While it is at that the next calls arrive. If what it took keeps it busy for long, because of a
+serializer or another process, another worker begins with what has come meanwhile.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -38,7 +39,7 @@ Steps = Generator[NewEvent, RecordedEvent, T]
 
 _MAX_CALLS = 64
 # So long a worker may be busy with what it took before another one begins.
-_LONG_S = 0.005
+_LONG_S = 0.02
 
 
 def perform(log: EventLog, steps: Steps[T]) -> T:
@@ -161,25 +162,59 @@ def _nothing() -> None:
     pass
 
 
+def _later() -> Callable[[float, Callable[[], None]], object]:
+    """Give what calls a function in the running event loop after some seconds."""
+    if sniffio.current_async_library() == "asyncio":
+        return asyncio.get_running_loop().call_later
+    import trio
+
+    async def sleep(seconds: float, function: Callable[[], None]) -> None:
+        await trio.sleep(seconds)
+        function()
+
+    return partial(trio.lowlevel.spawn_system_task, sleep)
+
+
 class CallQueue:
     """Calls of one event loop at one log, and the worker threads that do them."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._waiting: deque[_Call[Any]] = deque()
+        self._threads = worker_threads()
         self._workers = 0
         self._since = 0.0  # when a worker last took something
+        self._later = _later()
+        self._will_look = False  # the event loop's thread's
 
     def add(self, log: EventLog, call: _Call[Any]) -> None:
-        """Have a call done; by another thread, from the event loop's."""
+        """Have a call done by another thread; from the event loop's."""
         with self._mutex:
             self._waiting.append(call)
-            more = self._workers == 0 or (self._workers < MAX_THREADS and time.monotonic() - self._since > _LONG_S)
-            if more:
-                self._workers += 1
-                self._since = time.monotonic()
-        if more:
-            worker_threads().submit(self._work, log)
+        self._look(log)
+
+    def _look(self, log: EventLog) -> None:
+        """Begin a worker if there is none, or none that took something lately; look again if there is one."""
+        with self._mutex:
+            busy = self._workers > 0 and time.monotonic() - self._since < _LONG_S
+        if not busy:
+            self._begin_another(log)
+        if self._waiting and not self._will_look:
+            self._will_look = True
+            self._later(_LONG_S, partial(self._look_again, log))
+
+    def _look_again(self, log: EventLog) -> None:
+        self._will_look = False
+        if self._waiting:
+            self._look(log)
+
+    def _begin_another(self, log: EventLog) -> None:
+        with self._mutex:
+            if not self._waiting or self._workers >= MAX_THREADS:
+                return
+            self._workers += 1
+            self._since = time.monotonic()
+        self._threads.submit(self._work, log)
 
     def _next(self) -> _Call[Any] | None:
         with self._mutex:
