@@ -24,6 +24,7 @@ that is alone does just what it would do without a queue. What follows from it:
 - close() takes the lock like everyone else: the batch under way is finished, whoever is left in the queue leads in
   turn, and finds the log closed. fork() does, too: no batch is under way then; the child begins with an empty queue.
 - Streams that were added are remembered only after the COMMIT.
+- Who finds the queue empty and the lock free does its work without the queue.
 - Order: of the queue; a thread waits for its append, so that its own are in its order. A batch takes at most
   `_MAX_APPENDS` and about `_MAX_BYTES`; a leader goes on until its own work is done, and no further.
 """
@@ -39,7 +40,7 @@ import apsw
 
 from .appender import PreparedEvent
 from .database import Database
-from .errors import ConfigError, LogBusyError
+from .errors import ConfigError, EventLogError, LogBusyError
 from .event import NewEvent, RecordedEvent
 
 __all__ = ["Append", "GenerationChangedError", "GroupCommit"]
@@ -73,7 +74,7 @@ class Append:
         self.prepared = prepared
         self.decide = decide
         self.recorded: RecordedEvent | None = None
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
         self.done = False
 
     @property
@@ -85,7 +86,7 @@ class Append:
         """Set what was appended; it counts once `done` is set."""
         self.recorded, self._error = recorded, None
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Set what went wrong; it counts once `done` is set."""
         self.recorded, self._error = None, error
 
@@ -151,8 +152,15 @@ class GroupCommit:
             GenerationChangedError: look at the projections again, and run those that are not `done` once more.
             LogClosedError, LogReadOnlyError, LogIOError: those that are not `done` were not begun.
         """
-        caller = _Caller([append for append in appends if not append.done])
         lock = self._database.write_lock
+        appends = [append for append in appends if not append.done]
+        if not self._queue and lock.acquire(blocking=False):
+            try:
+                if self._done_at_once(appends):
+                    return
+            finally:
+                lock.release()
+        caller = _Caller(appends)
         with self._mutex:
             self._queue.append(caller)
         deadline = 0.0
@@ -211,13 +219,32 @@ class GroupCommit:
 
     # What the leader does, while it holds the lock.
 
-    def _lead(self, own: _Caller) -> None:
+    def _writer(self) -> apsw.Connection:
         connection = self._database.writer()
         if connection.in_transaction:
             raise ConfigError(
                 "an append inside a write transaction of the same thread: a projection cannot append while it is "
                 "told of an event. Nothing was appended"
             )
+        return connection
+
+    def _done_at_once(self, appends: Sequence[Append]) -> bool:
+        """Do appends when nobody waits: what the queue would come to, for less."""
+        connection = self._writer()
+        try:
+            with self._database.transaction(connection):
+                self._apply(connection, appends)
+        except EventLogError:
+            if len(appends) == 1:
+                raise
+            return False  # one of them: each alone will tell
+        for append in appends:
+            append.done = True
+        self._committed()
+        return True
+
+    def _lead(self, own: _Caller) -> None:
+        connection = self._writer()
         while not own.done:
             self._commit_some(connection)
 

@@ -44,12 +44,18 @@ _LONG_S = 0.02
 
 def perform(log: EventLog, steps: Steps[T]) -> T:
     """Do a call."""
-    call = _Call(steps)
-    call.go_on(None)
-    while call.append is not None:
-        log._append_all([call.append])
-        call.go_on(call.append)
-    return call.result()
+    try:
+        event = next(steps)
+        while True:
+            try:
+                recorded = log.append(event)
+            except Exception as e:
+                event = steps.throw(e)
+            else:
+                event = steps.send(recorded)
+    except StopIteration as stop:
+        returned: T = stop.value
+        return returned
 
 
 async def perform_async(log: EventLog, queue: CallQueue, steps: Steps[T]) -> T:
@@ -114,9 +120,9 @@ class _Call(Generic[T]):
 
     __slots__ = ("_context", "_error", "_steps", "_value", "append", "finish", "finished", "tell")
 
-    def __init__(self, steps: Steps[T], tell: Callable[[list[_Call[Any]]], None] | None = None) -> None:
+    def __init__(self, steps: Steps[T], tell: Callable[[list[_Call[Any]]], None]) -> None:
         self._steps = steps
-        self._context = None if tell is None else contextvars.copy_context()
+        self._context = contextvars.copy_context()
         self._value: T | None = None
         self._error: BaseException | None = None
         self.append: Append | None = None  # what it is waiting for; None: it is through
@@ -127,8 +133,7 @@ class _Call(Generic[T]):
     def go_on(self, done: Append | None) -> None:
         """Take the next step, now that the last append is done."""
         try:
-            event = self._step(done) if self._context is None else self._context.run(self._step, done)
-            self.append = Append(event)
+            self.append = Append(self._context.run(self._step, done))
         except StopIteration as stop:
             self.append, self._value = None, stop.value
         except BaseException as e:
@@ -172,7 +177,10 @@ def _later() -> Callable[[float, Callable[[], None]], object]:
         await trio.sleep(seconds)
         function()
 
-    return partial(trio.lowlevel.spawn_system_task, sleep)
+    def later(seconds: float, function: Callable[[], None]) -> None:
+        trio.lowlevel.spawn_system_task(sleep, seconds, function)
+
+    return later
 
 
 class CallQueue:
@@ -191,7 +199,12 @@ class CallQueue:
         """Have a call done by another thread; from the event loop's."""
         with self._mutex:
             self._waiting.append(call)
-        self._look(log)
+        try:
+            self._look(log)
+        except BaseException:  # no thread can be started
+            with self._mutex, contextlib.suppress(ValueError):
+                self._waiting.remove(call)
+            raise
 
     def _look(self, log: EventLog) -> None:
         """Begin a worker if there is none, or none that took something lately; look again if there is one."""
@@ -214,7 +227,12 @@ class CallQueue:
                 return
             self._workers += 1
             self._since = time.monotonic()
-        self._threads.submit(self._work, log)
+        try:
+            self._threads.submit(self._work, log)
+        except BaseException:
+            with self._mutex:
+                self._workers -= 1
+            raise
 
     def _next(self) -> _Call[Any] | None:
         with self._mutex:
@@ -241,14 +259,14 @@ class CallQueue:
             for call in left:
                 call.go_on(call.append)
             left = [call for call in left if call.append is not None]
-        if calls and calls[0].tell is not None:
+        if calls:
             calls[0].tell(calls)  # all are of one event loop
 
 
 def _append_all(log: EventLog, appends: list[Append]) -> None:
     try:
         log._append_all(appends)
-    except Exception as e:
+    except BaseException as e:  # nobody but the caller may be told, whatever it is
         if len(appends) == 1:
             appends[0].fail(e)
             return

@@ -576,3 +576,25 @@ def test_a_call_that_keeps_its_thread_waiting_does_not_keep_the_others(make_save
 
     anyio.run(main, backend=backend)
     assert names_in(saver.log) == [*NAMES, "slow"]
+
+
+def test_a_projection_that_exits_in_a_worker_thread_ends_the_caller_alone(make_saver: Any) -> None:
+    fussy = Fussy()
+    saver = make_saver(projections=[fussy])
+    fussy.errors["t03"] = SystemExit(3)
+    errors: dict[str, BaseException] = {}
+
+    async def one(name: str) -> None:
+        try:
+            await saver.aput_writes(config(name), [("x", name)], "task")
+        except SystemExit as e:
+            errors[name] = e
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+            for name in NAMES:
+                tasks.start_soon(one, name)
+
+    anyio.run(main)
+    assert list(errors) == ["t03"]
+    assert sorted(names_in(saver.log)) == sorted(fussy.seen()) == [name for name in NAMES if name != "t03"]
