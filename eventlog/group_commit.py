@@ -189,9 +189,7 @@ class GroupCommit:
     def _wait(self, caller: _Caller, wake: threading.Lock, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0 and self._withdraw(caller):
-            for append in caller.appends:
-                append.fail(self._database.busy_error())
-                append.done = True
+            self._fail_all(caller, self._database.busy_error())
             return
         wake.acquire(timeout=min(left, _LOOK_S) if left > 0 else _LOOK_S)
 
@@ -321,11 +319,14 @@ class GroupCommit:
         with self._mutex:
             left = [caller for caller in callers if not caller.done]
         for caller in left:
-            for append in caller.appends:
-                if not append.done:
-                    append.fail(_another(e))
-                    append.done = True
+            self._fail_all(caller, e)
         self._tell(left)
+
+    def _fail_all(self, caller: _Caller, e: LogBusyError) -> None:
+        for append in caller.appends:
+            if not append.done:
+                append.fail(_another(e))
+                append.done = True
 
     def _one_by_one(
         self, connection: apsw.Connection, batch: list[_Caller], appends: Sequence[Append], e: Exception
