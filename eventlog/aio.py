@@ -21,11 +21,11 @@ import anyio.to_thread
 import sniffio
 from anyio.lowlevel import RunVar
 
-__all__ = ["AsyncClosing", "iterate", "run", "waker"]
+__all__ = ["MAX_THREADS", "AsyncClosing", "iterate", "run", "waker", "worker_threads"]
 
 T = TypeVar("T")
 
-_MAX_THREADS = 32
+MAX_THREADS = 32
 _MAX_CHUNK = 64
 # Threads of our own: in anyio's shared ones, a program whose every thread waits for us would wait for ever.
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("langgraph_eventlog_limiter")
@@ -39,7 +39,7 @@ async def run(function: Callable[..., T], *args: Any) -> T:
     try:
         limiter = _limiter.get()
     except LookupError:
-        limiter = anyio.CapacityLimiter(_MAX_THREADS)
+        limiter = anyio.CapacityLimiter(MAX_THREADS)
         _limiter.set(limiter)
     return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
 
@@ -50,13 +50,8 @@ async def _run_on_asyncio(function: Callable[..., T], *args: Any) -> T:
     What anyio shields from its own cancel scopes, asyncio's task.cancel(), wait_for() and timeout() still reach. And
     were the call a task of its own, asyncio.run() would cancel it with all others at its end: it is a bare future.
     """
-    try:
-        executor = _executor.get()
-    except LookupError:
-        executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="langgraph_eventlog")
-        _executor.set(executor)
     in_context = partial(contextvars.copy_context().run, function, *args)
-    call = asyncio.get_running_loop().run_in_executor(executor, in_context)
+    call = asyncio.get_running_loop().run_in_executor(worker_threads(), in_context)
     try:
         return await asyncio.shield(call)
     except asyncio.CancelledError:
@@ -67,6 +62,16 @@ async def _run_on_asyncio(function: Callable[..., T], *args: Any) -> T:
         if not call.cancelled():
             call.exception()  # the caller is told that it was cancelled, not what became of the call
         raise
+
+
+def worker_threads() -> ThreadPoolExecutor:
+    """Give the threads of the running event loop."""
+    try:
+        return _executor.get()
+    except LookupError:
+        executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="langgraph_eventlog")
+        _executor.set(executor)
+        return executor
 
 
 class AsyncClosing:

@@ -11,15 +11,19 @@ from . import body as body_codec
 from . import record as record_codec
 from .body import bases_of, kind_of
 from .errors import BaseErasedError
-from .event import Kind, NewEvent, RecordedEvent
+from .event import Head, Kind, NewEvent, RecordedEvent
 from .integrity import digest_of, inner_of, leaf_of, link_of
-from .sql import one_row, the_row
+from .sql import all_rows
 from .streams import StreamKeys
 
 __all__ = ["PreparedEvent", "append", "prepare"]
 
-_META = "SELECT head, link FROM meta"
-_BASE = "SELECT 1 FROM event WHERE position = ? AND kind IN (1, 2, 11)"
+# One statement for up to so many; most puts have fewer.
+_MAX_BASES_AT_ONCE = 16
+_BASES = [
+    f"SELECT position FROM event WHERE position IN ({', '.join('?' * count)}) AND kind IN (1, 2, 11)"
+    for count in range(_MAX_BASES_AT_ONCE + 1)
+]
 _APPEND = """
 INSERT INTO event (position, recorded_at, kind, stream, record, digest, link) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _ADVANCE = "UPDATE meta SET head = ?, link = ?"
@@ -49,35 +53,32 @@ def prepare(event: NewEvent) -> PreparedEvent:
 
 
 def append(
-    connection: apsw.Connection, prepared: PreparedEvent, *, keys: StreamKeys, clock: Callable[[], int]
+    connection: apsw.Connection, prepared: PreparedEvent, *, head: Head, keys: StreamKeys, clock: Callable[[], int]
 ) -> RecordedEvent:
-    """Append in the write transaction that the caller has begun, and will commit.
+    """Append after `head`, in the write transaction that the caller has begun, and will commit.
 
     Raises:
         BaseErasedError: an event that it refers to is not there; nothing was done.
     """
-    missing = tuple(base for base in prepared.bases if one_row(connection, _BASE, (base,)) is None)
-    if missing:
-        raise BaseErasedError(missing)
-    head, previous_link = the_row(connection, _META)
-    position, recorded_at = head + 1, clock()
-    event = prepared.event
-    thread = stream = address = None
+    if prepared.bases:
+        _check_bases(connection, prepared.bases)
+    event, kind = prepared.event, prepared.kind
+    position, recorded_at = head.position + 1, clock()
+    thread = stream = checkpoint_ns = address = None
     if event.thread_id is not None:
-        thread, stream = keys.ensure(connection, event.thread_id, event.checkpoint_ns)
-        address = (event.thread_id, event.checkpoint_ns)
+        checkpoint_ns = event.checkpoint_ns
+        thread, stream = keys.ensure(connection, event.thread_id, checkpoint_ns)
+        address = (event.thread_id, checkpoint_ns)
     inner = inner_of(recorded_at=recorded_at, address=address, digest=prepared.digest)
-    link = link_of(previous_link, leaf_of(position=position, kind=prepared.kind, inner=inner))
-    connection.execute(
-        _APPEND, (position, recorded_at, int(prepared.kind), stream, prepared.record, prepared.digest, link)
-    )
+    link = link_of(head.link, leaf_of(position=position, kind=kind, inner=inner))
+    connection.execute(_APPEND, (position, recorded_at, int(kind), stream, prepared.record, prepared.digest, link))
     connection.execute(_ADVANCE, (position, link))
     return RecordedEvent(
         position=position,
         recorded_at=recorded_at,
-        kind=prepared.kind,
+        kind=kind,
         thread_id=event.thread_id,
-        checkpoint_ns=event.checkpoint_ns if event.thread_id is not None else None,
+        checkpoint_ns=checkpoint_ns,
         data=event.data,
         size=len(prepared.record),
         digest=prepared.digest,
@@ -85,3 +86,13 @@ def append(
         stream=stream,
         thread=thread,
     )
+
+
+def _check_bases(connection: apsw.Connection, bases: frozenset[int]) -> None:
+    wanted = list(bases)
+    found: set[int] = set()
+    for first in range(0, len(wanted), _MAX_BASES_AT_ONCE):
+        some = wanted[first : first + _MAX_BASES_AT_ONCE]
+        found.update(position for (position,) in all_rows(connection, _BASES[len(some)], some))
+    if len(found) < len(bases):
+        raise BaseErasedError(tuple(sorted(bases - found)))

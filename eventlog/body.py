@@ -83,6 +83,8 @@ def stored_values(data: EventData) -> Iterator[Stored]:
 
 def bases_of(data: EventData) -> frozenset[int]:
     """Give the positions of all events that this one refers to."""
+    if type(data) is PutWrites:
+        return frozenset()  # by far the most frequent kind; what it writes is whole
     referring = (value for value in stored_values(data) if type(value) is not Whole)
     return frozenset(base for value in referring for base in bases_of_value(value))
 

@@ -12,13 +12,14 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from types import TracebackType
 
 import apsw
 
 from .connection import connect, immutable_uri, is_private
 from .errors import LogBusyError, LogClosedError, LogReadOnlyError, translated
 
-__all__ = ["Database"]
+__all__ = ["Database", "WriteLock"]
 
 _MAX_IDLE_READERS = 8
 _FORK_WAIT_S = 5.0
@@ -50,8 +51,7 @@ class Database:
         _databases.add(self)
 
     def _new_locks(self) -> None:
-        # Reentrant, because in a private database a read inside a write uses the same connection.
-        self._write_lock = threading.RLock()
+        self.write_lock = WriteLock()
         self._pool_changed = threading.Condition()
 
     @contextlib.contextmanager
@@ -64,17 +64,18 @@ class Database:
             LogBusyError: the lock was not had within the timeout.
             LogReadOnlyError, LogClosedError: it cannot be changed; and what `errors.translated` gives.
         """
+        self.check_writable()
+        with self._locked() as connection, self.transaction(connection):
+            yield connection
+
+    def check_writable(self) -> None:
+        """Raise a LogReadOnlyError if it is not."""
         if self.read_only:
             raise LogReadOnlyError(f"{self.path} was opened with read_only=True")
-        with self._locked() as connection, translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+
+    def transaction(self, connection: apsw.Connection) -> contextlib.AbstractContextManager[None]:
+        """Do what `writing` does, for who has the write lock, and got this connection from `writer`."""
+        return _Transaction(connection, translated(self.path, busy_timeout_ms=self.busy_timeout_ms))
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[apsw.Connection]:
@@ -84,20 +85,28 @@ class Database:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[apsw.Connection]:
-        if not self._write_lock.acquire(timeout=self.busy_timeout_ms / 1000):
-            raise LogBusyError(
-                f"another thread was changing {self.path} for {self.busy_timeout_ms} ms: nothing was changed",
-                path=self.path,
-                waited_ms=self.busy_timeout_ms,
-            )
+        if not self.write_lock.acquire(timeout=self.busy_timeout_ms / 1000):
+            raise self.busy_error()
         try:
-            self._check_open()
-            if self._writer is None:
-                with translated(self.path):
-                    self._writer = self._connect(writer=True)
-            yield self._writer
+            yield self.writer()
         finally:
-            self._write_lock.release()
+            self.write_lock.release()
+
+    def busy_error(self) -> LogBusyError:
+        """Give the error of not having had the write lock within the timeout."""
+        return LogBusyError(
+            f"another thread was changing {self.path} for {self.busy_timeout_ms} ms: nothing was changed",
+            path=self.path,
+            waited_ms=self.busy_timeout_ms,
+        )
+
+    def writer(self) -> apsw.Connection:
+        """Give the writing connection, to who has the write lock."""
+        self._check_open()
+        if self._writer is None:
+            with translated(self.path):
+                self._writer = self._connect(writer=True)
+        return self._writer
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
@@ -212,7 +221,7 @@ class Database:
 
         Closing again does nothing.
         """
-        with self._write_lock:
+        with self.write_lock:
             with self._pool_changed:
                 if self._closed_because is not None:
                     return
@@ -232,7 +241,7 @@ class Database:
     # believe in locks that nobody holds. So the parent has none open while it forks; both open new ones afterwards.
 
     def _before_fork(self) -> None:
-        self._write_lock.acquire()
+        self.write_lock.acquire()
         self._pool_changed.acquire()
         if self.private:
             return
@@ -243,7 +252,7 @@ class Database:
 
     def _after_fork_in_parent(self) -> None:
         self._pool_changed.release()
-        self._write_lock.release()
+        self.write_lock.release()
 
     def _after_fork_in_child(self) -> None:
         self._readers_in_use = 0
@@ -255,6 +264,56 @@ class Database:
             _inherited.append(self._writer)
             self._writer = None
             self._closed_because = "is private to the process that opened it, and was inherited by fork()"
+
+
+class WriteLock:
+    """Held by one thread at a time, any number of times over; who waits for it in another way is told of its release.
+
+    Reentrant, because in a private database a read inside a write uses the same connection.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.acquire = self._lock.acquire
+        self.released: Callable[[], None] | None = None
+
+    def release(self) -> None:
+        """Let go once."""
+        self._lock.release()
+        if self.released is not None:
+            self.released()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+
+class _Transaction:
+    """A block that is one write transaction. A class: a generator's block costs each append some microseconds."""
+
+    __slots__ = ("_connection", "_translated")
+
+    def __init__(self, connection: apsw.Connection, translating: translated) -> None:
+        self._connection = connection
+        self._translated = translating
+
+    def __enter__(self) -> None:
+        with self._translated:
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            if e is None:
+                with self._translated:
+                    self._connection.execute("COMMIT")
+            else:
+                self._translated.__exit__(kind, e, tb)
+        finally:
+            if self._connection.in_transaction:
+                with self._translated:
+                    self._connection.execute("ROLLBACK")
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

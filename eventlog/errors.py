@@ -24,8 +24,7 @@ Values that the text mentions are attributes, too. None of them quotes what is i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import apsw
 
@@ -190,33 +189,47 @@ def check_limit(limit: object) -> None:
         raise ConfigError(f"limit is a whole number, 0 or more, not {limit!r}")
 
 
-@contextmanager
-def translated(path: str, *, busy_timeout_ms: int = 0) -> Iterator[None]:
+class translated:  # noqa: N801  used as a block
     """Turn apsw's errors inside the block into this module's, chained."""
-    try:
-        yield
-    except apsw.BusyError as e:
-        raise LogBusyError(
-            f"{path} was locked by another process for {busy_timeout_ms} ms: nothing was changed. Is a process stopped "
-            "or stuck in a transaction? A longer busy_timeout_ms waits longer",
-            path=path,
-            waited_ms=busy_timeout_ms,
-        ) from e
-    except apsw.ReadOnlyError as e:
-        raise LogReadOnlyError(f"{path} cannot be written: {e}") from e
-    except apsw.FullError as e:
-        raise LogFullError(f"no space left for {path}: nothing was changed; free some space, then go on") from e
-    except apsw.CantOpenError as e:
-        raise LogOpenError(f"{path} cannot be opened: {e}", path=path) from e
-    except apsw.NotADBError as e:
-        raise NotAnEventLogError(f"{path} is not a SQLite database (or its header is damaged): {e}", path=path) from e
-    except (apsw.CorruptError, apsw.SchemaChangeError, UnicodeDecodeError) as e:
-        raise LogDamagedError(f"{path} is damaged: {type(e).__name__}. verify() lists all damage") from e
-    except apsw.SQLError as e:
-        if "unsupported file format" not in str(e):
-            raise
-        raise LogDamagedError(f"{path} is damaged: its header says that it has an unsupported file format") from e
-    except apsw.ConnectionClosedError as e:
-        raise LogClosedError(f"{path} is closed") from e
-    except apsw.IOError as e:
-        raise LogIOError(f"reading or writing {path} failed: {e}") from e
+
+    # A class, because a generator's block costs each append and each read some microseconds.
+    __slots__ = ("_busy_timeout_ms", "_path")
+
+    def __init__(self, path: str, *, busy_timeout_ms: int = 0) -> None:
+        self._path = path
+        self._busy_timeout_ms = busy_timeout_ms
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        if e is not None and (translation := _translation(e, self._path, self._busy_timeout_ms)) is not None:
+            raise translation from e
+
+
+def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogError | None:
+    match e:
+        case apsw.BusyError():
+            return LogBusyError(
+                f"{path} was locked by another process for {busy_timeout_ms} ms: nothing was changed. Is a process "
+                "stopped or stuck in a transaction? A longer busy_timeout_ms waits longer",
+                path=path,
+                waited_ms=busy_timeout_ms,
+            )
+        case apsw.ReadOnlyError():
+            return LogReadOnlyError(f"{path} cannot be written: {e}")
+        case apsw.FullError():
+            return LogFullError(f"no space left for {path}: nothing was changed; free some space, then go on")
+        case apsw.CantOpenError():
+            return LogOpenError(f"{path} cannot be opened: {e}", path=path)
+        case apsw.NotADBError():
+            return NotAnEventLogError(f"{path} is not a SQLite database (or its header is damaged): {e}", path=path)
+        case apsw.CorruptError() | apsw.SchemaChangeError() | UnicodeDecodeError():
+            return LogDamagedError(f"{path} is damaged: {type(e).__name__}. verify() lists all damage")
+        case apsw.SQLError() if "unsupported file format" in str(e):
+            return LogDamagedError(f"{path} is damaged: its header says that it has an unsupported file format")
+        case apsw.ConnectionClosedError():
+            return LogClosedError(f"{path} is closed")
+        case apsw.IOError():
+            return LogIOError(f"reading or writing {path} failed: {e}")
+    return None

@@ -7,12 +7,20 @@ before it was changed, removed or added; the chain alone proves nothing against 
 from __future__ import annotations
 
 from hashlib import sha256
+from struct import Struct
 
 __all__ = ["HASH_BYTES", "digest_of", "genesis_link", "inner_of", "leaf_of", "link_of"]
 
 HASH_BYTES = 32
 # Persisted: do not change.
 _GENESIS = b"langgraph-eventlog"
+
+# Each part that is hashed has its length before it, so that no two lists of parts give the same bytes.
+_LENGTH = Struct(">I")
+_NUMBER = Struct(">Iq")
+_TWO_NUMBERS = Struct(">IqIq")
+_LOG = _LENGTH.pack(3) + b"log"
+_STREAM = _LENGTH.pack(6) + b"stream"
 
 
 def digest_of(record: bytes) -> bytes:
@@ -22,18 +30,19 @@ def digest_of(record: bytes) -> bytes:
 
 def inner_of(*, recorded_at: int, address: tuple[str, str] | None, digest: bytes) -> bytes:
     """Hash what may be forgotten of an event; `address` is (thread_id, checkpoint_ns), None for the whole log."""
-    parts = [_integer(recorded_at)]
+    parts = [_NUMBER.pack(8, recorded_at)]
     if address is None:
-        parts.append(b"log")
+        parts.append(_LOG)
     else:
-        parts += [b"stream", address[0].encode(), address[1].encode()]
-    parts.append(digest)
-    return _hash_of(parts)
+        thread_id, checkpoint_ns = address[0].encode(), address[1].encode()
+        parts += [_STREAM, _LENGTH.pack(len(thread_id)), thread_id, _LENGTH.pack(len(checkpoint_ns)), checkpoint_ns]
+    parts += [_LENGTH.pack(len(digest)), digest]
+    return sha256(b"".join(parts)).digest()
 
 
 def leaf_of(*, position: int, kind: int, inner: bytes) -> bytes:
     """Hash what stays known of an event for ever, and `inner_of` the rest."""
-    return _hash_of([_integer(position), _integer(kind), inner])
+    return sha256(_TWO_NUMBERS.pack(8, position, 8, kind) + _LENGTH.pack(len(inner)) + inner).digest()
 
 
 def link_of(previous: bytes, leaf: bytes) -> bytes:
@@ -43,13 +52,4 @@ def link_of(previous: bytes, leaf: bytes) -> bytes:
 
 def genesis_link(*, log_id: bytes, created_at: int) -> bytes:
     """Give the link before the first event."""
-    return sha256(_GENESIS + log_id + _integer(created_at)).digest()
-
-
-def _hash_of(parts: list[bytes]) -> bytes:
-    # Each part has its length before it, so that no two lists of parts give the same bytes.
-    return sha256(b"".join([len(part).to_bytes(4, "big") + part for part in parts])).digest()
-
-
-def _integer(number: int) -> bytes:
-    return number.to_bytes(8, "big", signed=True)
+    return sha256(_GENESIS + log_id + created_at.to_bytes(8, "big", signed=True)).digest()

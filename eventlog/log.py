@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 import apsw
+from anyio.lowlevel import RunVar
 
 from . import appender
 from .connection import is_private
@@ -16,6 +18,7 @@ from .database import Database
 from .errors import (
     ConfigError,
     CorruptRecordError,
+    EventLogError,
     LogDamagedError,
     LogOpenError,
     LogReadOnlyError,
@@ -25,10 +28,12 @@ from .errors import (
 from .event import Head, Kind, NewEvent, RecordedEvent, put_of
 from .finding import Finding
 from .follower import Follower
+from .group_commit import Append, GenerationChangedError, GroupCommit
 from .log_aio import AsyncLogTwins
 from .opening import Found, absolute, check_schema, create, look, prepare_folder, use_wal
 from .reader import EventReader, Row, touches
 from .sql import one_row, the_row
+from .steps import CallQueue, Steps, perform, perform_async
 from .streams import StreamKeys
 from .subscription import Appended, Subscription
 from .value import Value
@@ -36,7 +41,8 @@ from .verify import verify_log
 
 __all__ = ["EventLog"]
 
-_GENERATION = "SELECT generation FROM meta"
+_META = "SELECT head, link, generation FROM meta"
+T = TypeVar("T")
 _PAGE = 64
 _MAX_PAGE = 1024
 
@@ -85,12 +91,14 @@ class EventLog(AsyncLogTwins):
         self.appended = Appended()
         self.keys = StreamKeys()
         self.reader = EventReader(self.path or "the temporary log")
+        self._calls: RunVar[CallQueue] = RunVar("langgraph_eventlog_calls")
         self._clock = clock or _now_us
         self._follower = follower
         database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         try:
             self._open(database)
             database.in_child.append(self.appended.renew)
+            self._group = GroupCommit(database, apply=self._apply, committed=self._is_committed)
             self._database = database
             self._generation = self._attach()
         except BaseException:
@@ -140,49 +148,86 @@ class EventLog(AsyncLogTwins):
             LogBusyError, LogReadOnlyError, LogFullError, LogIOError, LogClosedError, EncodingError,
             ProjectionError: nothing was appended.
         """
-        prepared = appender.prepare(event)
-        recorded = self._in_transaction(lambda _: prepared)
+        append = Append(appender.prepare(event))
+        self._append_all([append])
+        recorded = append.result()
         assert recorded is not None
         return recorded
 
     def transact(self, decide: Callable[[apsw.Connection], NewEvent | None]) -> RecordedEvent | None:
-        """Append the event that `decide` makes of what it reads, in one transaction; nothing if it gives None."""
+        """Append the event that `decide` makes of what it reads, in one transaction; nothing if it gives None.
 
-        def prepare(connection: apsw.Connection) -> appender.PreparedEvent | None:
-            event = decide(connection)
-            return None if event is None else appender.prepare(event)
+        It is called again when the transaction has to be begun again.
+        """
+        append = Append(decide=decide)
+        self._append_all([append])
+        return append.result()
 
-        return self._in_transaction(prepare)
+    def perform(self, steps: Steps[T]) -> T:
+        """Do a call that appends what its steps give, as `append` does."""
+        return perform(self, steps)
 
-    def _in_transaction(
-        self, prepare: Callable[[apsw.Connection], appender.PreparedEvent | None]
-    ) -> RecordedEvent | None:
+    async def aperform(self, steps: Steps[T]) -> T:
+        """Async `perform`: calls that come at the same time share a thread, and a transaction."""
+        try:
+            queue = self._calls.get()
+        except LookupError:
+            queue = CallQueue()
+            self._calls.set(queue)
+        return await perform_async(self, queue, steps)
+
+    def _append_all(self, appends: Sequence[Append]) -> None:
+        database = self.database
+        database.check_writable()
         while True:
             try:
-                with self.database.writing() as connection:
-                    self.keys.begin()
-                    self._check_generation(connection)
-                    prepared = prepare(connection)
-                    if prepared is None:
-                        return None
-                    recorded = appender.append(connection, prepared, keys=self.keys, clock=self._clock)
-                    if self._follower is not None:
-                        self._follower.apply(connection, recorded)
-            except _GenerationChangedError:
+                self._group.run(appends)
+                return
+            except GenerationChangedError:
                 self._generation = self._attach()
-                continue
-            self.appended.notify()
-            return recorded
 
-    def _check_generation(self, connection: apsw.Connection) -> None:
+    def _apply(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
+        """Do appends in the transaction that has begun."""
+        self.keys.begin()
+        head = self._head_of_generation(connection)
+        for append in appends:
+            changes = connection.total_changes()
+            try:
+                prepared = append.prepared
+                if append.decide is not None:
+                    event = append.decide(connection)
+                    if event is None:
+                        append.succeed(None)
+                        continue
+                    prepared = appender.prepare(event)
+                    head = self.reader.head(connection)  # it may itself append, as compaction does
+                assert prepared is not None
+                recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=self._clock)
+                if self._follower is not None:
+                    self._follower.apply(connection, recorded)
+            except EventLogError as e:
+                if connection.total_changes() != changes or not connection.in_transaction:
+                    raise
+                append.fail(e)  # nothing was done: the others go on
+                continue
+            append.succeed(recorded)
+            head = Head(recorded.position, recorded.link)
+
+    def _is_committed(self) -> None:
+        self.keys.committed()
+        self.appended.notify()
+
+    def _head_of_generation(self, connection: apsw.Connection) -> Head:
+        """Give the head, if the projections still have the shape that they had when they were looked at."""
+        position, link, generation = the_row(connection, _META)
         if self._follower is None:
             if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
                 raise LogReadOnlyError(
                     f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
                 )
-            return
-        if the_row(connection, _GENERATION)[0] != self._generation:
-            raise _GenerationChangedError
+        elif generation != self._generation:
+            raise GenerationChangedError
+        return Head(position, link)
 
     # Reading.
 
@@ -354,10 +399,6 @@ class EventLog(AsyncLogTwins):
 
     def __repr__(self) -> str:
         return f"<EventLog {self.path!r}{' closed' if self.closed else ''}>"
-
-
-class _GenerationChangedError(Exception):
-    """The projections' shape was changed by another process since this one looked."""
 
 
 def _matches(event: RecordedEvent, thread_id: str | None, kinds: frozenset[Kind] | None) -> bool:

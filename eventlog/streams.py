@@ -35,10 +35,16 @@ class StreamKeys:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], tuple[int, int]] = {}
         # What the write transaction at hand has added, and may yet roll back; changed by the holder of the lock only.
-        self._added: set[tuple[str, str]] = set()
+        self._added: dict[tuple[str, str], tuple[int, int]] = {}
 
     def begin(self) -> None:
         """Say that a write transaction begins."""
+        self._added.clear()
+
+    def committed(self) -> None:
+        """Say that it has been committed: what it added stays."""
+        for address, found in self._added.items():
+            self._remember(address, found)
         self._added.clear()
 
     def find(self, connection: apsw.Connection, thread_id: str, checkpoint_ns: str) -> tuple[int, int] | None:
@@ -48,10 +54,13 @@ class StreamKeys:
             return found
         row: tuple[int, int] | None = one_row(connection, _FIND_STREAM, address)
         if row is not None and address not in self._added:
-            if len(self._known) >= _MAX_CACHED:
-                self._known.clear()
-            self._known[address] = row
+            self._remember(address, row)
         return row
+
+    def _remember(self, address: tuple[str, str], found: tuple[int, int]) -> None:
+        if len(self._known) >= _MAX_CACHED:
+            self._known.clear()
+        self._known[address] = found
 
     def find_thread(self, connection: apsw.Connection, thread_id: str) -> int | None:
         """Give the thread's key, or None."""
@@ -75,5 +84,8 @@ class StreamKeys:
         thread = self.find_thread(connection, thread_id)
         if thread is None:
             thread = the_row(connection, _ADD_THREAD, (thread_id,))[0]
-        self._added.add((thread_id, checkpoint_ns))
-        return thread, the_row(connection, _ADD_STREAM, (thread, checkpoint_ns))[0]
+        added = self._added[thread_id, checkpoint_ns] = (
+            thread,
+            the_row(connection, _ADD_STREAM, (thread, checkpoint_ns))[0],
+        )
+        return added

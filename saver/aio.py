@@ -1,4 +1,4 @@
-"""The saver's async half: each method runs its sync twin in a worker thread. No SQL, no logic."""
+"""The saver's async half: each method does what its sync twin does, in a worker thread. No SQL, no logic."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from langgraph.checkpoint.base import (
 )
 
 from ..eventlog.aio import AsyncClosing, iterate, run
+from ..eventlog.log import EventLog
+from ..eventlog.steps import Steps
 
 __all__ = ["AsyncTwins"]
 
@@ -38,16 +40,14 @@ class AsyncTwins(AsyncClosing):
             before: RunnableConfig | None = None,
             limit: int | None = None,
         ) -> Iterator[CheckpointTuple]: ...
-        def put(
-            self,
-            config: RunnableConfig,
-            checkpoint: Checkpoint,
-            metadata: CheckpointMetadata,
-            new_versions: ChannelVersions,
-        ) -> RunnableConfig: ...
-        def put_writes(
-            self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-        ) -> None: ...
+        @property
+        def log(self) -> EventLog: ...
+        def _put(
+            self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+        ) -> Steps[RunnableConfig]: ...
+        def _put_writes(
+            self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+        ) -> Steps[None]: ...
         def delete_thread(self, thread_id: str) -> None: ...
         def delete_for_runs(self, run_ids: Sequence[str]) -> None: ...
         def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None: ...
@@ -86,13 +86,13 @@ class AsyncTwins(AsyncClosing):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         """Async `put`."""
-        return await run(self.put, config, checkpoint, metadata, new_versions)
+        return await self.log.aperform(self._put(config, checkpoint, metadata))
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """Async `put_writes`."""
-        await run(self.put_writes, config, writes, task_id, task_path)
+        await self.log.aperform(self._put_writes(config, writes, task_id, task_path))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Async `delete_thread`."""

@@ -124,14 +124,12 @@ def encode_writes(
     """
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
-    for channel, _ in writes:
+    recorded = []
+    for idx, (channel, value) in enumerate(writes):
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-    recorded = tuple(
-        Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel))
-        for idx, (channel, value) in enumerate(writes)
-    )
-    data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), recorded)
+        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel)))
+    data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
     return NewEvent(data, address.thread_id, address.namespace)
 
 

@@ -23,6 +23,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ..eventlog.errors import BaseErasedError, ConfigError, check_limit
 from ..eventlog.event import PutWrites
 from ..eventlog.log import EventLog
+from ..eventlog.steps import Steps
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
 from .config import Address, text, texts
@@ -137,13 +138,18 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         Raises:
             EncodingError: a value cannot be serialised; it says which.
         """
+        return self.log.perform(self._put(config, checkpoint, metadata))
+
+    def _put(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata
+    ) -> Steps[RunnableConfig]:
         address = Address.of(config)
         serde = self.serde  # once: it may be replaced meanwhile
         known = self._known(address, serde)
         while True:
             encoded = encode_put(serde, config, address, checkpoint, metadata, known=known)
             try:
-                recorded = self.log.append(encoded.event)
+                recorded = yield encoded.event
                 break
             except BaseErasedError:
                 known = None  # compaction was quicker: store everything whole
@@ -178,11 +184,16 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         Raises:
             EncodingError: a value cannot be serialised; it says which.
         """
+        self.log.perform(self._put_writes(config, writes, task_id, task_path))
+
+    def _put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
+    ) -> Steps[None]:
         serde, address = self.serde, Address.of(config)
         event = encode_writes(serde, address, writes, task_id, task_path)
         if not writes:
             return
-        recorded = self.log.append(event)
+        recorded = yield event
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
             self._core.memory.known.remember_written(key, serde, slices_of(recorded.data, recorded.position))

@@ -418,6 +418,31 @@ saver.close()
     make_saver(tmp_path / "agent.db")
 
 
+def test_a_fork_while_appends_wait_in_the_queue(make_saver: Any, tmp_path: Path, helpers: Any) -> None:
+    code = (
+        FORK
+        + """
+import threading, time, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+saver = EventLogSaver(sys.argv[1], synchronous="NORMAL")
+threads = [threading.Thread(target=saver.register_thread, args=(f"thread {i}", "name")) for i in range(8)]
+with saver.log.database.write_lock:
+    for thread in threads:
+        thread.start()
+    while len(saver.log._group._queue) < len(threads):
+        time.sleep(0.001)
+    wait(forked(lambda: saver.register_thread("child", "name")))
+    assert names(saver) == ["child"], names(saver)
+for thread in threads:
+    thread.join()
+assert sorted(names(saver)) == ["child", *(f"thread {i}" for i in range(8))], names(saver)
+saver.close()
+"""
+    )
+    helpers.run_python(code, tmp_path / "agent.db")
+    make_saver(tmp_path / "agent.db")
+
+
 def test_multiprocessing_with_fork(make_saver: Any, tmp_path: Path, helpers: Any) -> None:
     if "fork" not in multiprocessing.get_all_start_methods():
         pytest.skip("no fork here")

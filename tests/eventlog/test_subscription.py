@@ -247,7 +247,8 @@ def test_async_following_ends_with_the_log(file_saver: EventLogSaver, backend: s
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(follow)
-            await file_saver.aregister_thread("t")
+            # Not register_thread, which reads after it has appended: the log may be closed by then.
+            await file_saver.aput_writes({"configurable": {"thread_id": "t", "checkpoint_id": "1"}}, [("x", 1)], "task")
         assert got == [1]
 
     anyio.run(use, backend=backend)

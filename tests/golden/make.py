@@ -224,7 +224,9 @@ def _erase(saver: EventLogSaver, threads: set[str]) -> None:
                 needed |= set(decode(record[0])[0])
         facts = "SELECT t.thread_id, a.created_at, a.last_activity FROM threads AS a JOIN thread AS t USING (thread)"
         carry = appender.prepare(NewEvent(Carry("threads", [list(row) for row in connection.execute(facts)])))
-        recorded = appender.append(connection, carry, keys=saver.log.keys, clock=saver.log._clock)
+        recorded = appender.append(
+            connection, carry, head=saver.log.reader.head(connection), keys=saver.log.keys, clock=saver.log._clock
+        )
         saver._core.projector.apply(connection, recorded)
         return NewEvent(Compaction({"keep": "what is reachable"}, _ranges(sorted(erased)), size))
 

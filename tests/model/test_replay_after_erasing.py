@@ -49,7 +49,9 @@ def erase(saver: EventLogSaver, choose: Callable[[int], bool], now: int) -> list
             return None
         facts = [list(row) for row in connection.execute(_FACTS)]
         carry = appender.prepare(NewEvent(Carry("threads", facts)))
-        recorded = appender.append(connection, carry, keys=saver.log.keys, clock=lambda: now)
+        recorded = appender.append(
+            connection, carry, head=saver.log.reader.head(connection), keys=saver.log.keys, clock=lambda: now
+        )
         saver._core.projector.apply(connection, recorded)
         return NewEvent(Compaction({"test": True}, ranges(sorted(erased)), size))
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import gc
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -30,7 +30,8 @@ CALLS = [
     ("adelete_thread", "appending"),
 ]
 KINDS = {"aput": Kind.PUT, "aput_writes": Kind.PUT_WRITES, "adelete_thread": Kind.DELETE_THREAD}
-SYNC = {"aput": "put", "aput_writes": "put_writes", "adelete_thread": "delete_thread"}
+# What the worker thread does of each: steps, or a call.
+DONE = {"aput": "_put", "aput_writes": "_put_writes", "adelete_thread": "delete_thread"}
 
 
 class Gate(JsonPlusSerializer):
@@ -66,16 +67,25 @@ class Gate(JsonPlusSerializer):
     def close_for(self, saver: EventLogSaver, method: str, where: str) -> None:
         """Stop the next call of this method, and note when its thread is through."""
         self.where = where
-        sync = getattr(saver, SYNC[method])
+        own = getattr(saver, DONE[method])
 
-        def noted(*args: Any) -> Any:
+        @contextlib.contextmanager
+        def noting() -> Iterator[None]:
             try:
-                return sync(*args)
+                yield
             finally:
-                delattr(saver, SYNC[method])  # the class's own again
+                delattr(saver, DONE[method])  # the class's own again
                 self.finished.set()
 
-        setattr(saver, SYNC[method], noted)
+        def steps(*args: Any) -> Any:
+            with noting():
+                return (yield from own(*args))
+
+        def call(*args: Any) -> Any:
+            with noting():
+                return own(*args)
+
+        setattr(saver, DONE[method], call if method == "adelete_thread" else steps)
 
 
 def config(id: str | None = None) -> Any:

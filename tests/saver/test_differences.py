@@ -459,12 +459,12 @@ def test_a_base_that_was_erased_meanwhile_is_not_referred_to(file_saver: EventLo
     chain.put({"messages": messages(10)})
     from langgraph_eventlog.eventlog import appender
 
-    real, gone = appender.one_row, iter([None])
+    real, gone = appender.all_rows, iter([[]])
 
-    def one_row(connection: Any, sql: str, bindings: Any = ()) -> Any:
-        return next(gone, real(connection, sql, bindings)) if sql == appender._BASE else real(connection, sql, bindings)
+    def all_rows(connection: Any, sql: str, bindings: Any = ()) -> Any:
+        return next(gone, real(connection, sql, bindings))
 
-    monkeypatch.setattr(appender, "one_row", one_row)
+    monkeypatch.setattr(appender, "all_rows", all_rows)
     chain.put({"messages": messages(12)})
     assert [type(stored) for stored in chain.stored("messages")] == [ListOf, ListOf]
     found = file_saver.get_tuple(chain.config)
