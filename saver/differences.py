@@ -52,8 +52,9 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         before: what is known of the parent's, if that has one to compare with.
         known: what is known of the parent.
     """
-    # What an encrypting serializer is about to store is never a difference to what stands in the log in plain text.
-    if before is not None and known is not None and before.form is parts.form and before.encrypted is parts.encrypted:
+    # What an encrypting serializer is about to store is never a difference to what stands in the log in plain text, or
+    # was encrypted otherwise.
+    if before is not None and known is not None and before.form is parts.form and before.cipher is parts.cipher:
         base = known.at(before)
         if _is_the_same(parts, before):
             return Carried(base), _carried(parts, before, base)
@@ -88,7 +89,7 @@ def _known(parts: Parts, keyframe: int, since: int, patches: int) -> KnownValue:
         keyframe=keyframe,
         since=since,
         patches=patches,
-        encrypted=parts.encrypted,
+        cipher=parts.cipher,
         given=parts.given,
         snapshot=parts.snapshot,
     )
@@ -113,9 +114,9 @@ def _difference(
 
     def element(index: int) -> Element:
         # What a task has written is not stored again. Never under encryption: that encrypts anew.
-        return (
-            parts.stored(index) if parts.encrypted else written.get(parts.elements[index].data, parts.elements[index])
-        )
+        made = parts.stored(index)
+        there = None if parts.encrypted else written.get(made.data)
+        return made if there is None or there.tag != made.tag else there
 
     match parts.form:
         case Form.LIST:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from sys import getsizeof
 from typing import Any
 
-from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 
 from ..eventlog.value import Slice, Whole
 from .snapshot import Snapshot
@@ -39,7 +40,7 @@ class KnownValue:
         keyframe: what the last value stored in full weighs.
         since: what the differences since then weigh.
         patches: how many of these are patches.
-        encrypted: what is stored is encrypted, and `elements` are not.
+        cipher: encrypted what is stored, and not `elements`; None: nothing did.
         given: the object that it was made of, if that can never change in place.
         snapshot: of the list that it was made of, if one was taken.
     """
@@ -52,7 +53,7 @@ class KnownValue:
     keyframe: int
     since: int
     patches: int
-    encrypted: bool = False
+    cipher: CipherProtocol | None = None
     given: Any = NOTHING
     snapshot: Snapshot | None = None
 
@@ -60,7 +61,8 @@ class KnownValue:
     def memory(self) -> int:
         """About how many bytes it takes in memory."""
         snapshot = 0 if self.snapshot is None else self.snapshot.size + 8 * len(self.snapshot.types)
-        given = 0 if self.given is NOTHING else self.size
+        # A str may take four times the bytes that it is serialised to.
+        given = 0 if self.given is NOTHING else getsizeof(self.given)
         return 400 + self.size + snapshot + given + 130 * len(self.elements) + 60 * len(self.keys)
 
 

@@ -84,13 +84,14 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, known: Known
     # Exactly these: a subclass may do more.
     if isinstance(serde, EncryptedSerializer) and type(serde) is EncryptedSerializer:
         inner, cipher = serde.serde, serde.cipher
+    # Another may make something else of the very same value the next time.
+    if type(inner) is not JsonPlusSerializer:
+        return _whole(dump(inner, value, channel), cipher)
     if type(value) in _IMMUTABLE:
         if known is not None and known.given is value:
             return Parts(known.form, known.keys, known.elements, known.size, cipher, (1, 0), value)
         whole = dump(inner, value, channel)
         return Parts(Form.WHOLE, (), (whole,), weight((whole,)), cipher, None, value)
-    if type(inner) is not JsonPlusSerializer:
-        return _whole(dump(inner, value, channel), cipher)
     if type(value) is list and is_worth_it(value):
         parts = _list_of_objects(inner, list(value), known, cipher)
         if parts is not None:
@@ -115,6 +116,15 @@ def _list_of_objects(
     serde: JsonPlusSerializer, value: list[Any], known: KnownValue | None, cipher: CipherProtocol | None
 ) -> Parts | None:
     """Take a list apart by serialising those of its elements that have changed; None: do it in one piece."""
+    try:
+        return _changed_objects(serde, value, known, cipher)
+    except ValueError:  # something in it could be packed, and cannot be unpacked
+        return None
+
+
+def _changed_objects(
+    serde: JsonPlusSerializer, value: list[Any], known: KnownValue | None, cipher: CipherProtocol | None
+) -> Parts | None:
     snapshot = take(value)
     before = None if known is None or known.form is not Form.LIST else known.snapshot
     kept = None if before is None else common_prefix(before, snapshot)
@@ -197,17 +207,18 @@ def parts_of_value(value: Value) -> Parts:
 
 
 def pieces(whole: Whole) -> list[tuple[int, bytes]]:
-    """Give what a value, or a part of it, may be again in another value: (offset, bytes), itself first."""
+    """Give what may be an element of another value: (offset, bytes), the value itself first. Nothing if encrypted."""
+    if whole.tag != _MSGPACK or not whole.data:
+        return []
     found = [(0, whole.data)]
-    if whole.tag == _MSGPACK and whole.data:
-        first = whole.data[0]
-        is_map = first & 0xF0 == 0x80 or first in (0xDE, 0xDF)
-        elements = cut(whole.data, pairs=is_map) or []
-        offset = len(whole.data) - sum(map(len, elements))
-        for i, element in enumerate(elements):
-            if not is_map or i % 2:
-                found.append((offset, element))
-            offset += len(element)
+    first = whole.data[0]
+    is_map = first & 0xF0 == 0x80 or first in (0xDE, 0xDF)
+    elements = cut(whole.data, pairs=is_map) or []
+    offset = len(whole.data) - sum(map(len, elements))
+    for i, element in enumerate(elements):
+        if not is_map or i % 2:
+            found.append((offset, element))
+        offset += len(element)
     return found
 
 

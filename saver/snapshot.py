@@ -41,8 +41,9 @@ _CLASSES = frozenset(
         Document,
     }
 )
-# With these, what is not exactly None, a bool, int, float, str, bytes, list, or dict with str keys is an error; and
-# 1, True and 1.0, 0.0 and -0.0, "" and b"", and the orders of dicts give different bytes.
+# With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
+# error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
+# orders of dicts give different bytes.
 _OPTIONS = (
     ormsgpack.OPT_PASSTHROUGH_DATACLASS
     | ormsgpack.OPT_PASSTHROUGH_DATETIME
@@ -51,6 +52,8 @@ _OPTIONS = (
     | ormsgpack.OPT_PASSTHROUGH_TUPLE
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
+# An object may lack what pydantic gives it, if something else has made it.
+_CANNOT = (AttributeError, TypeError, ValueError, RecursionError)
 _PAIR, _EMPTY_MAP, _NIL = b"\x92", b"\x80", b"\xc0"
 
 
@@ -74,11 +77,19 @@ class Snapshot:
         return sum(len(p) for p in self.packed if p is not None) if self.body is None else len(self.body)
 
     def states(self) -> Sequence[bytes | None]:
-        """Give each element's packed state; None: it is not covered."""
+        """Give each element's packed state; None: it is not covered.
+
+        Raises:
+            ValueError: the bytes cannot be cut.
+        """
         return self.packed if self.body is None else _states(len(self.types), self.body)
 
     def states_after(self, shorter: Snapshot) -> list[bytes]:
-        """Give the packed states that a snapshot has beyond another, which it begins with."""
+        """Give the packed states that a snapshot has beyond another, which it begins with.
+
+        Raises:
+            ValueError: the bytes cannot be cut.
+        """
         assert self.body is not None
         assert shorter.body is not None
         return _states(len(self.types) - len(shorter.types), self.body[len(shorter.body) :])
@@ -93,18 +104,18 @@ def take(elements: list[Any]) -> Snapshot:
     """Take a snapshot of a list that nobody else has."""
     types = tuple(map(type, elements))
     if _CLASSES.issuperset(types):
-        states = [element.__dict__ for element in elements]
-        extras = [element.__pydantic_extra__ for element in elements]
         try:
-            packed = ormsgpack.packb([states, extras], option=_OPTIONS)
-        except (TypeError, ValueError, RecursionError):
+            states = [element.__dict__ for element in elements]
+            extras = [element.__pydantic_extra__ for element in elements]
+            packed = ormsgpack.packb([extras, states], option=_OPTIONS)
+        except _CANNOT:
             packed = b""
-        # [[state ...], [extra ...]]: without extras, the second array is a byte for each.
-        begin, end = 1 + _header_size(len(elements)), len(packed) - len(elements)
-        if packed and not packed[end:].strip(_EMPTY_MAP + _NIL):
-            second = end - _header_size(len(elements))
-            if packed[second:end] == packed[1:begin]:
-                return Snapshot(types, packed[begin:second])
+        # [[extra ...], [state ...]]: without extras, the first array is a byte for each. It comes first because bytes
+        # say what they are only when they are read from the beginning.
+        header = _header_size(len(elements))
+        begin, end = 1 + header, 1 + header + len(elements)
+        if packed and not packed[begin:end].strip(_EMPTY_MAP + _NIL):
+            return Snapshot(types, packed[end + header :])
     return Snapshot(types, None, tuple(_pack(element) for element in elements))
 
 
@@ -112,10 +123,10 @@ def _pack(element: Any) -> bytes | None:
     try:
         if type(element) not in _CLASSES:
             return ormsgpack.packb(element, option=_OPTIONS)
-        packed = ormsgpack.packb([element.__dict__, element.__pydantic_extra__], option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError):
+        extra = element.__pydantic_extra__
+        return ormsgpack.packb([element.__dict__, {} if extra is None else extra], option=_OPTIONS)
+    except _CANNOT:
         return None
-    return packed[:-1] + _EMPTY_MAP if element.__pydantic_extra__ is None else packed
 
 
 def common_prefix(old: Snapshot, new: Snapshot) -> int | None:
@@ -133,7 +144,11 @@ def common_prefix(old: Snapshot, new: Snapshot) -> int | None:
 
 
 def thaw(cls: Any, state: bytes) -> Any:
-    """Give a new object of the state that was packed."""
+    """Give a new object of the state that was packed.
+
+    Raises:
+        ValueError: it cannot be read: a msgpack extension for instance, which is packed as it is.
+    """
     unpacked = ormsgpack.unpackb(state)
     if cls not in _CLASSES:
         return unpacked
@@ -170,7 +185,8 @@ def cut(array: bytes, *, pairs: bool = False) -> list[bytes] | None:
 
 def _states(count: int, body: bytes) -> list[bytes]:
     states = cut(b"\xdd" + count.to_bytes(4, "big") + body)
-    assert states is not None
+    if states is None:
+        raise ValueError("packed states that are not so many")
     return [_PAIR + state + _EMPTY_MAP for state in states]
 
 
