@@ -26,6 +26,11 @@ class Bounded(Generic[K, V]):
         self._bytes = 0
         self._lock = threading.Lock()
 
+    @property
+    def used_bytes(self) -> int:
+        """What the entries declare together."""
+        return self._bytes
+
     def get(self, key: K) -> V | None:
         """Give the entry, None if it is not there (any more)."""
         return self._entries.get(key)

@@ -7,7 +7,7 @@ from typing import Any
 
 import zstandard
 
-from .value import Edit, Element, Patch, Splice, Value, Whole
+from .value import Edit, Element, Patch, Slice, Splice, Value, Whole
 
 __all__ = [
     "COST_OF_DIFFERENCE",
@@ -28,8 +28,8 @@ _MAX_WINDOW_LOG = 27
 
 
 def weight(elements: Iterable[Element]) -> int:
-    """Give about how many bytes elements take in a record; for what stands in another, what reading that costs."""
-    return sum([(len(e.data) if type(e) is Whole else COST_OF_DIFFERENCE) + _COST_OF_ELEMENT for e in elements])
+    """Give about how many bytes elements take in a record."""
+    return sum([(len(e.data) if type(e) is Whole else 0) + _COST_OF_ELEMENT for e in elements])
 
 
 def weight_of_keys(keys: Iterable[str]) -> int:
@@ -47,14 +47,18 @@ def weight_of_value(value: Value) -> int:
 
 
 def weight_of_difference(difference: Splice | Edit | Patch) -> int:
-    """Give what a difference weighs against the value that it is to."""
-    if isinstance(difference, Splice):
-        return COST_OF_DIFFERENCE + weight(difference.inserted)
+    """Give what a difference weighs against the value that it is to: its bytes, and the events that it is read from."""
     if isinstance(difference, Patch):
         return COST_OF_DIFFERENCE + len(difference.frame)
-    changed = weight([element for _, element in difference.changed])
-    keys = weight_of_keys(key for key, _ in difference.changed) + weight_of_keys(difference.removed)
-    return COST_OF_DIFFERENCE + changed + keys + 3 * len(difference.order or ())
+    if isinstance(difference, Splice):
+        elements: Sequence[Element] = difference.inserted
+        others = 0
+    else:
+        elements = [element for _, element in difference.changed]
+        keys = weight_of_keys(key for key, _ in difference.changed) + weight_of_keys(difference.removed)
+        others = keys + 3 * len(difference.order or ())
+    elsewhere = {element.base for element in elements if isinstance(element, Slice)}
+    return COST_OF_DIFFERENCE * (1 + len(elsewhere)) + weight(elements) + others
 
 
 def common_ends(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:

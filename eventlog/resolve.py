@@ -6,7 +6,7 @@ before anything of it is made, because stored bytes may be hostile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,8 +22,6 @@ __all__ = ["MAX_PATCH_DEPTH", "Chain", "ResolvedValues", "Resolver", "complete"]
 # Persisted: do not change. Writers stay below; readers refuse what is beyond.
 MAX_PATCH_DEPTH = 32
 
-# A value while differences are being applied to it.
-_Work = Whole | list[Whole] | dict[str, Whole]
 _Difference = Splice | Edit | Patch
 _DIFFERENCES = (Splice, Edit, Patch)  # isinstance() with a union is slow, and this is asked for each difference
 Load = Callable[[int, Field], Stored | None]
@@ -43,6 +41,17 @@ class Chain:
     keyframe: int
     since: int = 0
     patches: int = 0
+
+
+class _Pending(NamedTuple):
+    """An element that stands elsewhere, and the event that says so."""
+
+    position: int
+    slice: Slice
+
+
+# A value while differences are being applied to it.
+_Work = Whole | list[Whole | _Pending] | dict[str, Whole | _Pending]
 
 
 class _Resolved(NamedTuple):
@@ -147,7 +156,7 @@ class Resolver:
             if patches > MAX_PATCH_DEPTH:
                 raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
             work = self._apply(at, difference, work)
-        resolved = tuple(work) if isinstance(work, list) else work
+        resolved = self._settled(work)
         now = _Resolved(resolved, Chain(chain.keyframe, since, patches), weight_of_value(resolved))
         return self._remember(differences[0][0], field, now)
 
@@ -169,13 +178,25 @@ class Resolver:
         elements = self._elements(position, tuple(element for _, element in stored.items))
         return dict(zip((key for key, _ in stored.items), elements, strict=True))
 
-    def _elements(self, position: int, elements: tuple[Element, ...]) -> list[Whole]:
-        # Many slices may be of the same few bytes: what they come to is checked before it is made.
-        if sum([element.length for element in elements if isinstance(element, Slice)]) > MAX_BODY_BYTES:
-            raise _UnfitError("its elements are together too large")
-        return [element if isinstance(element, Whole) else self._slice(position, element) for element in elements]
+    def _elements(self, position: int, elements: Sequence[Element]) -> list[Whole]:
+        return self._fetched(_pending(position, elements))
 
-    def _slice(self, position: int, element: Slice) -> Whole:
+    def _settled(self, work: _Work) -> Value:
+        # Not before: what a later difference has replaced need not be read.
+        if isinstance(work, list):
+            return tuple(self._fetched(work))
+        if isinstance(work, dict):
+            return dict(zip(work, self._fetched(work.values()), strict=True))
+        return work
+
+    def _fetched(self, elements: Collection[Whole | _Pending]) -> list[Whole]:
+        # Many slices may be of the same few bytes: what they come to is checked before it is made.
+        if sum([element.slice.length for element in elements if type(element) is _Pending]) > MAX_BODY_BYTES:
+            raise _UnfitError("its elements are together too large")
+        return [self._slice(element) if isinstance(element, _Pending) else element for element in elements]
+
+    def _slice(self, pending: _Pending) -> Whole:
+        position, element = pending
         value = self._load(element.base, Field("write", element.slot)) if element.base < position else None
         if not isinstance(value, Whole) or element.offset + element.length > len(value.data):
             raise _UnfitError(f"event {element.base} does not hold an element of it, as it should")
@@ -186,7 +207,7 @@ class Resolver:
             # Without the first check, each splice of a hostile chain could double the list.
             if difference.prefix + difference.suffix > len(work):
                 raise _UnfitError("it keeps more elements than there are")
-            work[difference.prefix : len(work) - difference.suffix] = self._elements(position, difference.inserted)
+            work[difference.prefix : len(work) - difference.suffix] = _pending(position, difference.inserted)
             return work
         if isinstance(difference, Edit) and isinstance(work, dict):
             return self._edit(position, difference, work)
@@ -194,11 +215,11 @@ class Resolver:
             return Whole(difference.tag, _unpatch(difference, work.data))
         raise _UnfitError(f"event {difference.base} holds it in another form")
 
-    def _edit(self, position: int, edit: Edit, work: dict[str, Whole]) -> dict[str, Whole]:
+    def _edit(self, position: int, edit: Edit, work: dict[str, Whole | _Pending]) -> dict[str, Whole | _Pending]:
         for key in edit.removed:
             if work.pop(key, None) is None:
                 raise _UnfitError("it loses a key that is not there")
-        changed = self._elements(position, tuple(element for _, element in edit.changed))
+        changed = _pending(position, [element for _, element in edit.changed])
         work.update(zip((key for key, _ in edit.changed), changed, strict=True))
         if edit.order is None:
             return work
@@ -206,6 +227,10 @@ class Resolver:
         if len(edit.order) != len(items):
             raise _UnfitError("its order is of another length")
         return dict(items[i] for i in edit.order)
+
+
+def _pending(position: int, elements: Sequence[Element]) -> list[Whole | _Pending]:
+    return [element if isinstance(element, Whole) else _Pending(position, element) for element in elements]
 
 
 def _in_full(value: Value) -> _Resolved:

@@ -35,6 +35,11 @@ class Clones:
         # Decoded once; or of which there are no clones.
         self._seen: Bounded[bytes, bool] = Bounded(max_bytes // 4)
 
+    @property
+    def used_bytes(self) -> int:
+        """About how many bytes they take."""
+        return self._makers.used_bytes + self._seen.used_bytes
+
     def maker(self, data: bytes) -> Maker | None:
         """Give what makes clones of what the bytes stand for, None if it has to be decoded."""
         return self._makers.get(data)

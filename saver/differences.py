@@ -42,12 +42,13 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         before: what is known of the parent's, if that has one to compare with.
         known: what is known of the parent.
     """
-    # What an encrypting serializer is about to store is never a difference to what stands in the log in plain text.
+    # What an encrypting serializer is about to store is never a difference to what stands in the log in plain text, or
+    # was encrypted otherwise.
     if (
         before is not None
         and known is not None
         and before.parts.form is parts.form
-        and before.parts.encrypted is parts.encrypted
+        and before.parts.cipher is parts.cipher
     ):
         base = known.at(before)
         if _is_the_same(parts, before.parts):
@@ -85,9 +86,9 @@ def _difference(
 
     def element(index: int) -> Element:
         # What a task has written is not stored again. Never under encryption: that encrypts anew.
-        return (
-            parts.stored(index) if parts.encrypted else written.get(parts.elements[index].data, parts.elements[index])
-        )
+        made = parts.stored(index)
+        there = None if parts.encrypted else written.get(made.data)
+        return made if there is None or there.tag != made.tag else there
 
     match parts.form:
         case Form.LIST:

@@ -134,7 +134,7 @@ def encode_writes(
 
 
 def slices_of(data: PutWrites, position: int) -> dict[bytes, Slice]:
-    """Give the serialised values, and parts of values, that stand in a put_writes, and where."""
+    """Give the serialised values in a put_writes, and parts of them, that may be elements again, and where they are."""
     slices: dict[bytes, Slice] = {}
     for slot, write in enumerate(data.writes):
         if isinstance(write.value, Whole) and len(write.value.data) >= _MIN_SLICE_BYTES:

@@ -47,6 +47,13 @@ class Memory:
         self._clones: WeakKeyDictionary[JsonPlusSerializer, Clones] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
+    @property
+    def used_bytes(self) -> int:
+        """About how many bytes all of it takes."""
+        with self._lock:
+            clones = sum(clones.used_bytes for clones in self._clones.values())
+        return self.known.used_bytes + self.records.used_bytes + self.values.used_bytes + clones
+
     def decoder(self, serde: SerializerProtocol) -> Decoder:
         """Give what decodes with this very serializer, and clones what that decoded before."""
         return Decoder(serde, self._clones_of(serde))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
@@ -72,7 +73,10 @@ class Parts(NamedTuple):
     def memory(self) -> int:
         """About how many bytes it takes in memory."""
         snapshot = 0 if self.snapshot is None else self.snapshot.memory
-        given = 0 if self.given is _NOTHING else self.size
+        # A str may take four times the bytes that it is serialised to.
+        given = 0 if self.given is _NOTHING else getsizeof(self.given)
+        if type(self.given) is tuple:
+            given += sum(map(getsizeof, self.given))
         return 300 + self.size + snapshot + given + 130 * len(self.elements) + 60 * len(self.keys)
 
     @property
@@ -103,13 +107,14 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Part
     # Exactly these: a subclass may do more.
     if isinstance(serde, EncryptedSerializer) and type(serde) is EncryptedSerializer:
         inner, cipher = serde.serde, serde.cipher
+    # Another may make something else of the very same value the next time.
+    if type(inner) is not JsonPlusSerializer:
+        return _whole(dump(inner, value, channel), cipher)
     if type(value) in _IMMUTABLE:
-        if before is not None and before.given is value:
+        if before is not None and before.given is value and before.cipher is cipher:
             return before if before.kept == (1, 0) else before._replace(kept=(1, 0))
         whole = dump(inner, value, channel)
         return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher, None, value)
-    if type(inner) is not JsonPlusSerializer:
-        return _whole(dump(inner, value, channel), cipher)
     parts = None
     if type(value) is list and is_worth_it(value):
         parts = _list_of_objects(inner, list(value), before, cipher)
@@ -139,6 +144,15 @@ def _list_of_objects(
     serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
 ) -> Parts | None:
     """Take a list apart by serialising those of its elements that have changed; None: do it in one piece."""
+    try:
+        return _changed_objects(serde, value, before, cipher)
+    except ValueError:  # something in it could be packed, and cannot be unpacked
+        return None
+
+
+def _changed_objects(
+    serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
+) -> Parts | None:
     earlier = None if before is None else before.snapshot
     snapshot = take(value, earlier)
     kept = None if earlier is None else common_prefix(earlier, snapshot)
@@ -259,17 +273,18 @@ def parts_of_value(value: Value) -> Parts:
 
 
 def pieces(whole: Whole) -> list[tuple[int, bytes]]:
-    """Give what a value, or a part of it, may be again in another value: (offset, bytes), itself first."""
+    """Give what may be an element of another value: (offset, bytes), the value itself first. Nothing if encrypted."""
+    if whole.tag != _MSGPACK or not whole.data:
+        return []
     found = [(0, whole.data)]
-    if whole.tag == _MSGPACK and whole.data:
-        first = whole.data[0]
-        is_map = first & 0xF0 == 0x80 or first in (0xDE, 0xDF)
-        elements = cut(whole.data, pairs=is_map) or []
-        offset = len(whole.data) - sum(map(len, elements))
-        for i, element in enumerate(elements):
-            if not is_map or i % 2:
-                found.append((offset, element))
-            offset += len(element)
+    first = whole.data[0]
+    is_map = first & 0xF0 == 0x80 or first in (0xDE, 0xDF)
+    elements = cut(whole.data, pairs=is_map) or []
+    offset = len(whole.data) - sum(map(len, elements))
+    for i, element in enumerate(elements):
+        if not is_map or i % 2:
+            found.append((offset, element))
+        offset += len(element)
     return found
 
 

@@ -41,8 +41,9 @@ _CLASSES = frozenset(
         Document,
     }
 )
-# With these, what is not exactly None, a bool, int, float, str, bytes, list, or dict with str keys is an error; and
-# 1, True and 1.0, 0.0 and -0.0, "" and b"", and the orders of dicts give different bytes.
+# With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
+# error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
+# orders of dicts give different bytes.
 _OPTIONS = (
     ormsgpack.OPT_PASSTHROUGH_DATACLASS
     | ormsgpack.OPT_PASSTHROUGH_DATETIME
@@ -51,6 +52,8 @@ _OPTIONS = (
     | ormsgpack.OPT_PASSTHROUGH_TUPLE
     | ormsgpack.OPT_PASSTHROUGH_UUID
 )
+# An object may lack what pydantic gives it, if something else has made it.
+_CANNOT = (AttributeError, TypeError, ValueError, RecursionError)
 _PAIR, _EMPTY_MAP, _NIL = b"\x92", b"\x80", b"\xc0"
 
 
@@ -80,11 +83,19 @@ class Snapshot:
         return 100 + 16 * len(self.types) + sum(40 + len(state) for state in states if state is not None)
 
     def states(self) -> Sequence[bytes | None]:
-        """Give each element's packed state; None: it is not covered."""
+        """Give each element's packed state; None: it is not covered.
+
+        Raises:
+            ValueError: the bytes cannot be cut.
+        """
         return self.packed if self.chunks is None else _states(len(self.types), b"".join(self.chunks))
 
     def states_after(self, shorter: Snapshot) -> list[bytes]:
-        """Give the packed states that a snapshot has beyond another, which it begins with."""
+        """Give the packed states that a snapshot has beyond another, which it begins with.
+
+        Raises:
+            ValueError: the bytes cannot be cut.
+        """
         assert self.chunks is not None
         assert shorter.chunks is not None
         count = len(shorter.types)
@@ -116,28 +127,27 @@ def take(elements: list[Any], before: Snapshot | None = None) -> Snapshot:
 
 def _pack_chunk(elements: list[Any]) -> bytes | None:
     """Give the states of objects, one after the other; None if one is not covered, or has extras."""
-    states = [element.__dict__ for element in elements]
-    extras = [element.__pydantic_extra__ for element in elements]
     try:
-        packed = ormsgpack.packb([states, extras], option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError):
+        states = [element.__dict__ for element in elements]
+        extras = [element.__pydantic_extra__ for element in elements]
+        packed = ormsgpack.packb([extras, states], option=_OPTIONS)
+    except _CANNOT:
         return None
-    # [[state ...], [extra ...]]: without extras, the second array is its header, the first's, and a byte for each.
+    # [[extra ...], [state ...]]: without extras, the first array is a byte for each. It comes first because bytes say
+    # what they are only when they are read from the beginning.
     header = _header_size(len(elements))
-    end = len(packed) - len(elements)
-    if packed[end:].strip(_EMPTY_MAP + _NIL) or packed[end - header : end] != packed[1 : 1 + header]:
-        return None
-    return packed[1 + header : end - header]
+    end = 1 + header + len(elements)
+    return None if packed[1 + header : end].strip(_EMPTY_MAP + _NIL) else packed[end + header :]
 
 
 def _pack(element: Any) -> bytes | None:
     try:
         if type(element) not in _CLASSES:
             return ormsgpack.packb(element, option=_OPTIONS)
-        packed = ormsgpack.packb([element.__dict__, element.__pydantic_extra__], option=_OPTIONS)
-    except (TypeError, ValueError, RecursionError):
+        extra = element.__pydantic_extra__
+        return ormsgpack.packb([element.__dict__, {} if extra is None else extra], option=_OPTIONS)
+    except _CANNOT:
         return None
-    return packed[:-1] + _EMPTY_MAP if element.__pydantic_extra__ is None else packed
 
 
 def common_prefix(old: Snapshot, new: Snapshot) -> int | None:
@@ -158,7 +168,11 @@ def common_prefix(old: Snapshot, new: Snapshot) -> int | None:
 
 
 def thaw(cls: Any, state: bytes) -> Any:
-    """Give a new object of the state that was packed."""
+    """Give a new object of the state that was packed.
+
+    Raises:
+        ValueError: it cannot be read: a msgpack extension for instance, which is packed as it is.
+    """
     unpacked = ormsgpack.unpackb(state)
     if cls not in _CLASSES:
         return unpacked
@@ -195,9 +209,10 @@ def cut(array: bytes, *, pairs: bool = False) -> list[bytes] | None:
 
 def _states(count: int, body: bytes) -> list[bytes]:
     states = cut(b"\xdd" + count.to_bytes(4, "big") + body)
-    assert states is not None
+    if states is None:
+        raise ValueError("packed states that are not so many")
     return [_PAIR + state + _EMPTY_MAP for state in states]
 
 
 def _header_size(count: int) -> int:
-    return 1 if count < 16 else 3 if count < 65_536 else 5
+    return 1 if count < 16 else 3  # of a chunk, which has fewer than 65,536

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_metadata
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph_eventlog.eventlog import ThreadExistsError
@@ -19,9 +20,11 @@ from langgraph_eventlog.saver import EventLogSaver
 
 from .model import Exists, Model, Stream, Wrong
 from .seeing import config_of, exact, key_of, mutate, same, seen, spoil, told
+from .survivors import Survivors
 from .values import (
     ABOUT,
     CHANNELS,
+    CHAT,
     DECLARED,
     DELTAS,
     FIELDS,
@@ -33,6 +36,7 @@ from .values import (
     TASKS,
     THREADS,
     batches,
+    budgets,
     edits,
     from_list,
     parents,
@@ -46,7 +50,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SaverMachine(RuleBasedStateMachine):
-    """A saver on a file that is reopened, and opened a second time, as it goes."""
+    """A saver on a file that is reopened, and opened a second time, as it goes; they may take turns.
+
+    What each remembers of what it has put is bounded: amply, tightly, or to nothing.
+    """
 
     path = "agent.db"
 
@@ -56,15 +63,22 @@ class SaverMachine(RuleBasedStateMachine):
         self.model = Model()
         self.steps = 0
         self.skew = 0
-        self.savers = [self.open()]
+        self.memory_bytes = 0
+        self.savers: list[EventLogSaver] = []
         self.active = 0
+        self.turn_about = False
         self.given: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.reading: Iterator[CheckpointTuple] | None = None
 
     def open(self) -> EventLogSaver:
         path = ":memory:" if self.path == ":memory:" else Path(self.folder.name, self.path)
-        declared = DECLARED[self.steps % len(DECLARED)]
-        return EventLogSaver(path, synchronous="NORMAL", clock=lambda: self.now, indexed_metadata=declared)
+        return EventLogSaver(
+            path,
+            synchronous="NORMAL",
+            clock=lambda: self.now,
+            indexed_metadata=DECLARED[self.steps % len(DECLARED)],
+            memory_bytes=self.memory_bytes,
+        )
 
     @property
     def now(self) -> int:
@@ -86,6 +100,7 @@ class SaverMachine(RuleBasedStateMachine):
     def both(self, act: Callable[[], Any], tell: Callable[[int], Any]) -> Any:
         """Do the same with the saver and with the model: both refuse, or neither."""
         self.steps += 1
+        self.active += self.turn_about
         try:
             expected = tell(self.now)
         except (Exists, Wrong) as refused:
@@ -186,8 +201,10 @@ class SaverMachine(RuleBasedStateMachine):
             metadata["parents"] = {"": root_id} if (root_id := self.pick((stream[0], ""), root, m)) else {}
         self.do_put(thread, ns, parent_id, checkpoint_id, values, versions, metadata)
 
-    @initialize(plans=st.lists(plans, min_size=2, max_size=4))
-    def begin(self, plans) -> None:
+    @initialize(plans=st.lists(plans, min_size=2, max_size=4), memory_bytes=budgets, turn_about=st.booleans())
+    def begin(self, plans, memory_bytes, turn_about) -> None:
+        self.memory_bytes, self.turn_about = memory_bytes, turn_about
+        self.savers = [self.open() for _ in range(2 if turn_about and self.path != ":memory:" else 1)]
         for plan in plans:
             self.turns(plan)
 
@@ -198,9 +215,13 @@ class SaverMachine(RuleBasedStateMachine):
         stream = (thread, ns)
         for turn in range(count):
             latest = self.model.latest(stream)
+            said = HumanMessage(f"turn {self.steps}", id=f"turn {self.steps}")
+            written = [*copy.deepcopy(writes), ("messages", [copy.deepcopy(said)])]
             if latest is not None:
-                self.put_writes(thread, ns, "latest", 0, [(f"task{turn}", "")], copy.deepcopy(writes))
+                self.put_writes(thread, ns, "latest", 0, [(f"task{turn}", "")], written)
             values, versions = self.of_parent(stream, latest)
+            messages = values.get("messages")
+            values["messages"] = [*(messages if isinstance(messages, list) else copy.deepcopy(CHAT)), said]
             values = {channel: value for channel, value in values.items() if channel not in DELTAS}
             versions |= dict.fromkeys(DELTAS, f"{self.steps:05}.5")
             if turn == snapshot_at:
@@ -289,9 +310,10 @@ class SaverMachine(RuleBasedStateMachine):
     # The file, and who has it open.
 
     @precondition(lambda self: self.path != ":memory:")
-    @rule(what=st.sampled_from(["reopen", "open another", "close one", "change"]))
-    def who_has_it_open(self, what) -> None:
+    @rule(what=st.sampled_from(["reopen", "open another", "close one", "change"]), memory_bytes=budgets)
+    def who_has_it_open(self, what, memory_bytes) -> None:
         self.active += 1
+        self.memory_bytes = memory_bytes
         if what == "open another" and len(self.savers) < 3:
             self.savers.append(self.open())
         elif what in ("reopen", "close one"):
@@ -464,25 +486,3 @@ class SaverMachine(RuleBasedStateMachine):
         found = reader.get_delta_channel_history(config=config_of(*stream, id_), channels=[*channels])
         assert found.keys() == set(channels)
         return {channel: exact({"writes": entry["writes"], **entry}) for channel, entry in found.items()}
-
-
-class Survivors:
-    """Whatever goes meanwhile: the delta channels of the checkpoints that stay are what they were."""
-
-    def __init__(self, machine: SaverMachine) -> None:
-        self._machine = machine
-
-    def __enter__(self) -> None:
-        model = self._machine.model
-        self._before = {
-            (id_, thread, ns): self._machine.history((thread, ns), id_, model.delta_candidates((thread, ns), id_))
-            for id_, thread, ns in model.visible()
-        }
-
-    def __exit__(self, kind: Any, e: Any, tb: Any) -> None:
-        if kind is not None:
-            return
-        there = set(self._machine.model.visible())
-        for (id_, thread, ns), before in self._before.items():
-            if (id_, thread, ns) in there:
-                same(self._machine.history((thread, ns), id_, before), before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langgraph.checkpoint.base import CheckpointTuple
 
 __all__ = ["config_of", "exact", "key_of", "mutate", "same", "seen", "spoil", "told"]
@@ -59,7 +59,10 @@ def exact(value: Any) -> str:
 def mutate(value: Any, more: Any) -> bool:
     """Change a value in place, if it can be."""
     if isinstance(value, list):
-        value.append(copy.deepcopy(more))
+        if len(value) % 3 == 0 and value and isinstance(value[0], HumanMessage):
+            value[0].additional_kwargs.setdefault("k", []).append(1)
+        else:
+            value.append(copy.deepcopy(more))
     elif isinstance(value, dict):
         value["more"] = copy.deepcopy(more)
     elif isinstance(value, AIMessage):

@@ -38,7 +38,7 @@ class MemoryMachine(SaverMachine):
 
 
 TestOnFile = SaverMachine.TestCase
-TestOnFile.settings = effort(45)
+TestOnFile.settings = effort(32)
 TestInMemory = MemoryMachine.TestCase
 TestInMemory.settings = effort(10)
 
@@ -46,13 +46,14 @@ TestInMemory.settings = effort(10)
 class TestWithDifferences(SaverMachine.TestCase):
     """The same with everything taken apart, and stored as differences however small."""
 
-    settings = effort(20)
+    settings = effort(16)
 
     def setUp(self) -> None:
         for module, name, value in [
             (parts, "_MIN_BYTES_APART", 0),
             (parts, "_MIN_BYTES_AN_ELEMENT", 0),
             (encoding, "_MIN_FIELD_BYTES", 0),
+            (encoding, "_MIN_SLICE_BYTES", 1),
             (differences, "COST_OF_DIFFERENCE", -1_000),
             (differences, "_MIN_PATCHED", 1),
             (differences, "weight_of_difference", lambda _: 0),

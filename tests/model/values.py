@@ -11,13 +11,14 @@ from langchain_core.messages import AIMessage, HumanMessage
 MESSAGE = AIMessage("said", id="m1", additional_kwargs={"k": [1]})
 # Values that a careless comparison takes for each other, and those that can be changed in place.
 VALUES: list[Any] = [0, False, 0.0, -0.0, None, "", b"", 1, True, 1.0, "1", {1, 2}, [1, 2], [], {}, {"a": 1, "b": 2}]
+CHAT = [HumanMessage("hi", id=str(i)) for i in range(4)]
 VALUES += [
     {"b": 2, "a": 1},
     {"n": [1, {"m": [True]}]},
     [MESSAGE],
     MESSAGE,
     "x" * 3000,
-    [HumanMessage("hi", id=str(i)) for i in range(9)],
+    CHAT,
 ]
 CHANNELS = ["messages", "count", "d", "e", "__start__", "branch:to:n", "\u00fc", "nul\0in it"]
 DELTAS = ["d", "e"]
@@ -69,6 +70,8 @@ ABOUT: list[dict[str, Any] | None] = [
     {"a": "1", "d": None},
 ]
 
+# What a saver may remember, in bytes: of all that the machine puts, of one or two checkpoints, of none.
+budgets = st.sampled_from([1 << 26, 1 << 26, 12_000, 0])
 some = st.integers(0, 10_000)  # picks one of what is there
 
 
