@@ -9,7 +9,7 @@ from . import body as body_codec
 from . import record as record_codec
 from .body import BodyFormatError
 from .errors import CorruptRecordError
-from .event import EventData, Field, Kind
+from .event import EventData, Field, Kind, PutWrites
 from .integrity import digest_of
 from .record import RecordFormatError
 from .value import Stored
@@ -54,7 +54,7 @@ class OpenedRecord:
         self._path, self._position = path, position
         self._kind, self.stream, record, digest = row
         self.size = len(record)
-        self._data: EventData | None = None
+        self._data: PutWrites | None = None
         if digest_of(record) != digest:
             raise CorruptRecordError(
                 "its record does not match its digest", path=path, position=position, code="digest"
@@ -74,17 +74,21 @@ class OpenedRecord:
         self.memory = 2 * len(body) + 2_000
 
     def data(self) -> EventData:
-        """Decode all of it, once. What of it can be changed is the caller's to copy.
+        """Decode all of it. What of it can be changed is the caller's to copy.
 
         Raises:
             CorruptRecordError: anything in it is damaged.
         """
-        if self._data is None:
-            try:
-                self._data = body_codec.decode_array(self._kind, self._array, self._bases)
-            except BodyFormatError as e:
-                raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
-        return self._data
+        if self._data is not None:
+            return self._data
+        try:
+            data = body_codec.decode_array(self._kind, self._array, self._bases)
+        except BodyFormatError as e:
+            raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+        if isinstance(data, PutWrites):
+            # Read again at every walk over a delta channel's ancestors; and nothing in it can be changed.
+            self._data = data
+        return data
 
     def stored(self, field: Field) -> Stored | None:
         """Decode one value; None if there is none of that name.
