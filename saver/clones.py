@@ -30,7 +30,7 @@ class Clones:
         self._at_once = at_once
         self._makers: Bounded[bytes, Maker] = Bounded(_MAX_BYTES)
         # Decoded once; or of which there are no clones.
-        self._seen: Bounded[bytes, bool] = Bounded(_MAX_BYTES)
+        self._seen: Bounded[bytes, bool] = Bounded(_MAX_BYTES // 4)
 
     def maker(self, data: bytes) -> Maker | None:
         """Give what makes clones of what the bytes stand for, None if it has to be decoded."""
