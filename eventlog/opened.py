@@ -9,7 +9,7 @@ from . import body as body_codec
 from . import record as record_codec
 from .body import BodyFormatError
 from .errors import CorruptRecordError
-from .event import EventData, Field, Kind
+from .event import EventData, Field, Kind, PutWrites
 from .integrity import digest_of
 from .record import RecordFormatError
 from .value import Stored
@@ -29,18 +29,32 @@ class OpenedRecord:
         stream: the file's key of the thread and namespace that it is about; None: the whole log.
         size: its bytes.
         memory: about how many bytes it takes here.
+        is_put: whether it holds a checkpoint, put or restated.
+        checkpoint_id: of the checkpoint that it holds, or has writes at; None if it does neither.
 
     Raises:
         CorruptRecordError: it is not what was appended, or not a record of this version.
     """
 
-    __slots__ = ("_array", "_bases", "_data", "_kind", "_path", "_position", "memory", "size", "stream")
+    __slots__ = (
+        "_array",
+        "_bases",
+        "_data",
+        "_kind",
+        "_path",
+        "_position",
+        "checkpoint_id",
+        "is_put",
+        "memory",
+        "size",
+        "stream",
+    )
 
     def __init__(self, path: str, position: int, row: tuple[int, int | None, bytes, bytes]) -> None:
         self._path, self._position = path, position
         self._kind, self.stream, record, digest = row
         self.size = len(record)
-        self._data: EventData | None = None
+        self._data: PutWrites | None = None
         if digest_of(record) != digest:
             raise CorruptRecordError(
                 "its record does not match its digest", path=path, position=position, code="digest"
@@ -52,33 +66,29 @@ class OpenedRecord:
             self._array = body_codec.unpack_body(self._kind, body, self._bases)
         except (RecordFormatError, BodyFormatError) as e:
             raise CorruptRecordError(str(e), path=path, position=position) from e
+        self.is_put = self._kind in (Kind.PUT, Kind.RESTATE)
+        self.checkpoint_id: str | None = None
+        if self.is_put or self._kind == Kind.PUT_WRITES:
+            found = self._array[1 if self._kind == Kind.RESTATE else 0]
+            self.checkpoint_id = found if type(found) is str else None
         self.memory = 2 * len(body) + 2_000
 
     def data(self) -> EventData:
-        """Decode all of it, once. What of it can be changed is the caller's to copy.
+        """Decode all of it. What of it can be changed is the caller's to copy.
 
         Raises:
             CorruptRecordError: anything in it is damaged.
         """
-        if self._data is None:
-            try:
-                self._data = body_codec.decode_array(self._kind, self._array, self._bases)
-            except BodyFormatError as e:
-                raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
-        return self._data
-
-    @property
-    def is_put(self) -> bool:
-        """Whether it holds a checkpoint, put or restated."""
-        return self._kind in (Kind.PUT, Kind.RESTATE)
-
-    @property
-    def checkpoint_id(self) -> str | None:
-        """The id of the checkpoint that it holds, or has writes at; None if it does neither."""
-        if self.is_put or self._kind == Kind.PUT_WRITES:
-            found = self._array[1 if self._kind == Kind.RESTATE else 0]
-            return found if type(found) is str else None
-        return None
+        if self._data is not None:
+            return self._data
+        try:
+            data = body_codec.decode_array(self._kind, self._array, self._bases)
+        except BodyFormatError as e:
+            raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+        if isinstance(data, PutWrites):
+            # Read again at every walk over a delta channel's ancestors; and nothing in it can be changed.
+            self._data = data
+        return data
 
     def stored(self, field: Field) -> Stored | None:
         """Decode one value; None if there is none of that name.

@@ -7,8 +7,7 @@ decided when they are read, by `effective`, from the events in order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -21,8 +20,7 @@ from .table import Table
 __all__ = ["EffectiveWrite", "PendingWrites", "WritesRow", "effective"]
 
 
-@dataclass(frozen=True, slots=True)
-class WritesRow:
+class WritesRow(NamedTuple):
     """A put_writes event at a checkpoint.
 
     Attributes:
@@ -46,7 +44,7 @@ class WritesRow:
 
 _COLUMNS = "stream, checkpoint_id, applied, ordinal, position, writes, bytes"
 # How many checkpoints are asked for in one query: few forms of it, so that each is prepared once.
-_FEW = 8
+_FEW = 16
 _MANY = 64
 
 
@@ -132,8 +130,7 @@ def _row(row: tuple[Any, ...]) -> WritesRow:
     return WritesRow(stream, from_key(key), *others)
 
 
-@dataclass(frozen=True, slots=True)
-class EffectiveWrite:
+class EffectiveWrite(NamedTuple):
     """A write that won."""
 
     task_path: str
@@ -149,6 +146,9 @@ def effective(events: Iterable[PutWrites]) -> list[EffectiveWrite]:
     A negative idx (a special channel) replaces what stands at the same (task_id, idx); any other keeps the first. The
     result is in the order (task_path, task_id, idx), as LangGraph's `writes_sort_key` has it.
     """
+    events = list(events)
+    if not events:
+        return []
     won: dict[tuple[str, int], EffectiveWrite] = {}
     for event in events:
         for write in event.writes:

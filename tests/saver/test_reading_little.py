@@ -1,0 +1,138 @@
+"""Reading looks at little more than what is asked for: queries and records are counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langgraph_eventlog.eventlog.reader import EventReader
+from langgraph_eventlog.projections import history, pending_writes
+from langgraph_eventlog.saver import EventLogSaver
+
+TEXT = "The quick brown fox jumps over the lazy dog. " * 5
+CONFIG: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+
+
+@pytest.fixture
+def queries(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts what is asked of the projections `history` and `pending_writes`."""
+    counted: Counter[str] = Counter()
+
+    def counting(name: str, ask: Any) -> Any:
+        def asking(*args: Any) -> Any:
+            counted[name] += 1
+            return ask(*args)
+
+        return asking
+
+    for module, name in ((history, "history"), (pending_writes, "pending_writes")):
+        monkeypatch.setattr(module, "all_rows", counting(name, module.all_rows))
+    monkeypatch.setattr(history, "one_row", counting("history", history.one_row))
+    return counted
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The positions of the records that are asked for, in memory or not."""
+    positions: list[int] = []
+    open_record = EventReader.open
+
+    def noting(self: EventReader, connection: Any, position: int, known: Any = None) -> Any:
+        positions.append(position)
+        return open_record(self, connection, position, known)
+
+    monkeypatch.setattr(EventReader, "open", noting)
+    return positions
+
+
+def fill(saver: EventLogSaver, steps: int, *, seed_at: int | None = None, messages: bool = False) -> None:
+    """Put a path of checkpoints, each with a write; two events a step."""
+    parent: dict[str, Any] = {}
+    said: list[Any] = []
+    for n in range(steps):
+        said = [*said, HumanMessage(f"{n} {TEXT}", id=str(n))] if messages else []
+        values: dict[str, Any] = {"d": "seed"} if n == seed_at else {"messages": said} if messages else {}
+        checkpoint: Any = {
+            "v": 4,
+            "id": f"{n:06}",
+            "ts": "2026-01-01T00:00:00+00:00",
+            "channel_values": values,
+            "channel_versions": {},
+            "versions_seen": {},
+        }
+        config = saver.put({"configurable": CONFIG["configurable"] | parent}, checkpoint, {"step": n}, {})
+        saver.put_writes(config, [("d", n)], f"task {n}")
+        parent = {"checkpoint_id": f"{n:06}"}
+
+
+def test_a_path_of_ancestors_is_a_few_queries(make_saver: Any, queries: Counter[str]) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    fill(saver, 400)
+    queries.clear()
+    found = saver.get_delta_channel_history(config=CONFIG, channels=["d"])["d"]
+    assert [write[2] for write in found["writes"]] == list(range(399))
+    assert "seed" not in found
+    assert queries["history"] <= 6
+    assert queries["pending_writes"] <= 10
+
+
+def test_beyond_the_seed_no_record_is_read_and_few_rows(make_saver: Any, opened: list[int]) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    fill(saver, 400, seed_at=380)
+    opened.clear()
+    found = saver.get_delta_channel_history(config=CONFIG, channels=["d"])["d"]
+    assert found["seed"] == "seed"
+    assert [write[2] for write in found["writes"]] == list(range(380, 399))
+    assert min(opened) == 2 * 380 + 1
+    with saver.log.database.reading() as connection:
+        row = saver._core.views.history.latest(connection, 1)
+        sizes = [len(some) for some in saver._core.views.history.generations(connection, row)]
+    assert sizes[0] <= 16
+    assert all(after <= 4 * before for before, after in pairwise(sizes))
+    assert sum(sizes) == 399
+
+
+def test_a_listing_asks_for_the_writes_of_a_page_at_once(make_saver: Any, queries: Counter[str]) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    fill(saver, 200)
+    queries.clear()
+    listed = list(saver.list(CONFIG))
+    assert [found.pending_writes[0][2] for found in listed] == list(range(199, -1, -1))
+    assert queries["pending_writes"] <= 8
+
+
+def test_a_listing_follows_no_difference_twice(make_saver: Any, opened: list[int]) -> None:
+    """Each step's records are its own, and its base's: so what is asked for grows with the checkpoints alone."""
+    asked = {}
+    for steps in (100, 200):
+        saver = make_saver(":memory:", synchronous="NORMAL")
+        fill(saver, steps, messages=True)
+        opened.clear()
+        assert len(list(saver.list(CONFIG))) == steps
+        asked[steps] = len(opened)
+    assert asked[200] < 2.6 * asked[100]
+
+
+def test_what_was_read_before_is_not_followed_again(make_saver: Any, opened: list[int]) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    fill(saver, 60, messages=True)
+    saver.get_tuple(CONFIG)
+    opened.clear()
+    saver.get_tuple(CONFIG)
+    assert len(opened) <= 2
+
+
+def test_writes_of_several_checkpoints_are_those_of_each(make_saver: Any) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    fill(saver, 150)
+    saver.put_writes({"configurable": CONFIG["configurable"] | {"checkpoint_id": "000007"}}, [("d", 1)], "another")
+    table = saver._core.views.pending_writes
+    ids = [f"{n:06}" for n in range(160)]
+    with saver.log.database.reading() as connection:
+        for some in (ids, ids[:1], ids[3:9], ids[5:69], ids[5:70], ids[::-1], []):
+            expected = {id: rows for id in some if (rows := table.of(connection, 1, id))}
+            assert table.of_several(connection, 1, some) == expected
+        assert table.of_several(connection, 2, ids) == {}
