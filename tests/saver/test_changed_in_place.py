@@ -209,6 +209,35 @@ def test_a_message_that_pydantic_did_not_make_is_refused_as_the_serializer_refus
         put(file_saver, "1", None, {"x": [*messages(3), message]})
 
 
+def test_only_what_has_changed_is_serialised(file_saver: EventLogSaver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of a list, in the middle, and when it was put into another order."""
+    counts, real = [], JsonPlusSerializer.dumps_typed
+
+    def dumps_typed(serde: JsonPlusSerializer, obj: Any) -> tuple[str, bytes]:
+        counts[-1] += len(obj) if isinstance(obj, list) else 0
+        return real(serde, obj)
+
+    monkeypatch.setattr(JsonPlusSerializer, "dumps_typed", dumps_typed)
+    state = messages(9)
+    for n, act in enumerate(
+        [
+            lambda: None,
+            lambda: state.append(HumanMessage(TEXT)),
+            lambda: setattr(state[4], "content", "changed"),
+            lambda: state.reverse(),
+            lambda: state.pop(),
+            lambda: state.insert(3, HumanMessage("inserted")),
+            lambda: None,
+        ]
+    ):
+        act()
+        counts.append(0)
+        put(file_saver, str(n), str(n - 1) if n else None, {"x": state})
+    monkeypatch.undo()
+    assert counts == [9, 1, 1, 0, 0, 1, 0]
+    assert exact(read(file_saver, "6")["x"]) == as_stored(state)
+
+
 # Another thread.
 
 
@@ -312,18 +341,22 @@ def test_a_list_that_another_thread_makes_longer_and_shorter_is_one_that_it_was(
     assert exact(read(file_saver, "40")["x"]) == as_stored(state)
 
 
+@pytest.mark.parametrize("which", [3, -1], ids=["one of those that were there", "one that is new"])
 def test_it_is_not_changed_between_being_compared_and_being_serialised(
-    file_saver: EventLogSaver, monkeypatch: pytest.MonkeyPatch
+    file_saver: EventLogSaver, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
     """What is remembered of a message is what was stored of it, though it changes in the middle of the put."""
     state = messages(8)
-    put(file_saver, "1", None, {"x": state})
-    state[3].content = "second"
+    put(file_saver, "1", None, {"x": list(state)})
+    if which == -1:
+        state.append(HumanMessage("first"))
+    changing = state[which]
+    changing.content = "second"
     expected, real = as_stored(state), parts.take
 
     def take(value: list[Any], before: Any) -> Any:
         taken = real(value, before)
-        state[3].content = "third"
+        changing.content = "third"
         state.append(HumanMessage("too late"))
         return taken
 

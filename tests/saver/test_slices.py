@@ -228,9 +228,18 @@ def test_another_threads_branchs_or_serializers_writes_are_not_referred_to(make_
     saver.put_writes(config("3"), [("x", new)], "task")
     put(saver, "4", "2", {"x": [*state, new]})
     assert [type(element) for element in inserted(saver, "4")] == [Whole]
-    saver.serde = JsonPlusSerializer()
+    serde, saver.serde = saver.serde, JsonPlusSerializer()
     put(saver, "5", "3", {"x": [*state, new]})
     assert [type(element) for element in inserted(saver, "5")] == [Whole]
+    saver.put_writes(config("5"), [("x", new)], "task")
+    saver.serde = serde
+    put(saver, "6", "5", {"x": [*state, new, new]})
+    put(saver, "7", "6", {"x": [*state, new, new]})
+    saver.serde = JsonPlusSerializer()
+    saver.put_writes(config("7"), [("x", HumanMessage(TEXT, id="newer"))], "task")
+    saver.serde = serde
+    put(saver, "8", "7", {"x": [*state, new, new, HumanMessage(TEXT, id="newer")]})
+    assert [type(element) for id in "68" for element in inserted(saver, id)] == [Whole, Whole]
     assert exact(read(saver, "4")["x"]) == exact(read(saver, "5")["x"]) == as_stored([*state, new])
 
 
