@@ -16,7 +16,7 @@ from .integrity import digest_of, inner_of, leaf_of, link_of
 from .sql import all_rows
 from .streams import StreamKeys
 
-__all__ = ["PreparedEvent", "append", "prepare"]
+__all__ = ["PreparedEvent", "append", "check_bases", "prepare"]
 
 # One statement for up to so many; most puts have fewer.
 _MAX_BASES_AT_ONCE = 16
@@ -55,13 +55,7 @@ def prepare(event: NewEvent) -> PreparedEvent:
 def append(
     connection: apsw.Connection, prepared: PreparedEvent, *, head: Head, keys: StreamKeys, clock: Callable[[], int]
 ) -> RecordedEvent:
-    """Append after `head`, in the write transaction that the caller has begun, and will commit.
-
-    Raises:
-        BaseErasedError: an event that it refers to is not there; nothing was done.
-    """
-    if prepared.bases:
-        _check_bases(connection, prepared.bases)
+    """Append after `head`, in the write transaction that the caller has begun, and will commit."""
     event, kind = prepared.event, prepared.kind
     position, recorded_at = head.position + 1, clock()
     thread = stream = checkpoint_ns = address = None
@@ -88,7 +82,14 @@ def append(
     )
 
 
-def _check_bases(connection: apsw.Connection, bases: frozenset[int]) -> None:
+def check_bases(connection: apsw.Connection, bases: frozenset[int], *, head: int, erased: bool) -> None:
+    """Check that the events which one refers to are there, in the transaction that appends it.
+
+    Raises:
+        BaseErasedError: they are not all.
+    """
+    if not erased and max(bases) <= head:
+        return  # they have been read from this log, or appended to it, and nothing has ever left it
     wanted = list(bases)
     found: set[int] = set()
     for first in range(0, len(wanted), _MAX_BASES_AT_ONCE):

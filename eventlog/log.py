@@ -41,7 +41,7 @@ from .verify import verify_log
 
 __all__ = ["EventLog"]
 
-_META = "SELECT head, link, generation FROM meta"
+_META = "SELECT head, link, generation, EXISTS (SELECT 1 FROM erased) FROM meta"
 T = TypeVar("T")
 _PAGE = 64
 _MAX_PAGE = 1024
@@ -189,7 +189,7 @@ class EventLog(AsyncLogTwins):
     def _apply(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
         """Do appends in the transaction that has begun."""
         self.keys.begin()
-        head = self._head_of_generation(connection)
+        head, erased = self._head_of_generation(connection)
         for append in appends:
             changes = connection.total_changes()
             try:
@@ -202,6 +202,8 @@ class EventLog(AsyncLogTwins):
                     prepared = appender.prepare(event)
                     head = self.reader.head(connection)  # it may itself append, as compaction does
                 assert prepared is not None
+                if prepared.bases:
+                    appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
                 recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=self._clock)
                 if self._follower is not None:
                     self._follower.apply(connection, recorded)
@@ -217,9 +219,12 @@ class EventLog(AsyncLogTwins):
         self.keys.committed()
         self.appended.notify()
 
-    def _head_of_generation(self, connection: apsw.Connection) -> Head:
-        """Give the head, if the projections still have the shape that they had when they were looked at."""
-        position, link, generation = the_row(connection, _META)
+    def _head_of_generation(self, connection: apsw.Connection) -> tuple[Head, bool]:
+        """Give the head, if the projections still have the shape that they had when they were looked at.
+
+        And whether anything has ever been erased.
+        """
+        position, link, generation, erased = the_row(connection, _META)
         if self._follower is None:
             if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
                 raise LogReadOnlyError(
@@ -227,7 +232,7 @@ class EventLog(AsyncLogTwins):
                 )
         elif generation != self._generation:
             raise GenerationChangedError
-        return Head(position, link)
+        return Head(position, link), bool(erased)
 
     # Reading.
 

@@ -86,10 +86,11 @@ CREATE TABLE history@ (
   UNIQUE (step, checkpoint_id, stream)
 ) STRICT, WITHOUT ROWID"""
 
-    _PUT = """
-INSERT OR REPLACE INTO history@
+    _ADD = """
+INSERT OR IGNORE INTO history@
   (stream, checkpoint_id, position, applied, parent_id, run_id, source, step, hidden, bytes, metadata)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    _REPLACE = _ADD.replace("IGNORE", "REPLACE")
     # NOT INDEXED: SQLite would take the index on (checkpoint_id, stream), and then still need the primary key.
     _FACTS = "SELECT hidden, bytes FROM history@ NOT INDEXED WHERE stream = ? AND checkpoint_id = ?"
     _HIDE = "UPDATE history@ NOT INDEXED SET hidden = 1 WHERE stream = ? AND checkpoint_id = ?"
@@ -146,12 +147,27 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
 
         Give that one's (hidden, size).
         """
-        old = one_row(connection, self.sql(self._FACTS), (row.stream, to_key(row.checkpoint_id)))
-        parent = None if row.parent_id is None else to_key(row.parent_id)
-        values = (row.stream, to_key(row.checkpoint_id), row.position, row.applied, parent)
-        keys = (run_key(metadata), index_key(metadata.get("source")), index_key(metadata.get("step")))
-        connection.execute(self.sql(self._PUT), (*values, *keys, int(row.hidden), row.size, row.metadata))
-        return None if old is None else (bool(old[0]), old[1])
+        key = to_key(row.checkpoint_id)
+        values = (
+            row.stream,
+            key,
+            row.position,
+            row.applied,
+            None if row.parent_id is None else to_key(row.parent_id),
+            run_key(metadata),
+            index_key(metadata.get("source")),
+            index_key(metadata.get("step")),
+            int(row.hidden),
+            row.size,
+            row.metadata,
+        )
+        # By far the most are new.
+        connection.execute(self.sql(self._ADD), values)
+        if connection.changes():
+            return None
+        hidden, size = the_row(connection, self.sql(self._FACTS), (row.stream, key))
+        connection.execute(self.sql(self._REPLACE), values)
+        return bool(hidden), size
 
     def hide(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> bool:
         """Hide a checkpoint; tell whether one was to be seen before."""

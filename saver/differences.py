@@ -6,7 +6,7 @@ only if it is smaller. Keyframes bound what reading costs: differences since the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..eventlog.delta import (
     COST_OF_DIFFERENCE,
@@ -18,9 +18,10 @@ from ..eventlog.delta import (
     weight_of_keys,
 )
 from ..eventlog.resolve import MAX_PATCH_DEPTH, Chain
-from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored
+from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Splice, Stored
 from .known import Known, KnownValue
 from .parts import Form, Parts
+from .written import Written
 
 __all__ = ["express", "known_from_log"]
 
@@ -78,17 +79,15 @@ def _in_full(parts: Parts) -> Stored:
     return DictOf(tuple(zip(parts.keys, elements, strict=True)))
 
 
-def _difference(
-    parts: Parts, before: KnownValue, base: int, written: Mapping[bytes, Slice]
-) -> Splice | Edit | Patch | None:
+def _difference(parts: Parts, before: KnownValue, base: int, written: Written) -> Splice | Edit | Patch | None:
     """Give the difference to the value at `base`; None if it is not of use."""
     difference: Splice | Edit
 
     def element(index: int) -> Element:
         # What a task has written is not stored again. Never under encryption: that encrypts anew.
         made = parts.stored(index)
-        there = None if parts.encrypted else written.get(made.data)
-        return made if there is None or there.tag != made.tag else there
+        there = None if parts.encrypted else written.find(made)
+        return made if there is None else there
 
     match parts.form:
         case Form.LIST:

@@ -19,22 +19,20 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
 from ..eventlog.event import NewEvent, Put, PutWrites, Write
 from ..eventlog.record import MAX_BODY_BYTES
-from ..eventlog.value import Slice, Stored, Whole
+from ..eventlog.value import Stored
 from .config import Address, text
 from .differences import express
 from .known import Known, KnownValue
-from .parts import parts_of_plain, pieces, take_apart
+from .parts import parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
 
-__all__ = ["EncodedPut", "encode_put", "encode_writes", "slices_of"]
+__all__ = ["EncodedPut", "encode_put", "encode_writes"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
 # In the order in which they are stored: what is put alike is stored alike.
 _FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
-# Smaller ones are no larger when they are stored again.
-_MIN_SLICE_BYTES = 64
 _PLAIN_TYPES = (str, int, float, type(None))
 
 
@@ -131,17 +129,6 @@ def encode_writes(
         recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel)))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
     return NewEvent(data, address.thread_id, address.namespace)
-
-
-def slices_of(data: PutWrites, position: int) -> dict[bytes, Slice]:
-    """Give the serialised values in a put_writes, and parts of them, that may be elements again, and where they are."""
-    slices: dict[bytes, Slice] = {}
-    for slot, write in enumerate(data.writes):
-        if isinstance(write.value, Whole) and len(write.value.data) >= _MIN_SLICE_BYTES:
-            for offset, piece in pieces(write.value):
-                if len(piece) >= _MIN_SLICE_BYTES:
-                    slices[piece] = Slice(write.value.tag, position, slot, offset, len(piece))
-    return slices
 
 
 def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:

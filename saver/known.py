@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.value import Slice
+from ..eventlog.event import PutWrites
 from .parts import Parts
+from .written import Written
 
 __all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue"]
 
 # (thread_id, checkpoint_ns, checkpoint_id)
 Key = tuple[str, str, str]
-_BYTES_BESIDE_A_SLICE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +50,18 @@ class Known:
         position: the event that stores the checkpoint.
         channels: their values, by name.
         fields: the checkpoint's own maps, by name.
-        written: serialised values that stand in put_writes of the checkpoint, and where.
+        written: serialised values that stand in put_writes of the checkpoint. Grows as these are appended.
     """
 
     serde: SerializerProtocol
     position: int
     channels: Mapping[str, KnownValue]
     fields: Mapping[str, KnownValue]
-    written: Mapping[bytes, Slice] = field(default_factory=dict)
+    written: Written = field(default_factory=Written)
 
     def at(self, value: KnownValue) -> int:
         """Give the event that stores one of its values."""
         return self.position if value.at is None else value.at
-
-    def with_written(self, written: Mapping[bytes, Slice]) -> Known:
-        """Give the same with other `written`."""
-        return Known(self.serde, self.position, self.channels, self.fields, written)
 
     @property
     def memory(self) -> int:
@@ -114,17 +110,16 @@ class KnownCheckpoints:
             if size <= self._max_bytes:
                 self._add(key, known, size)
 
-    def remember_written(self, key: Key, serde: SerializerProtocol, written: Mapping[bytes, Slice]) -> None:
-        """Take in where serialised values stand that a committed put_writes has stored at a checkpoint."""
-        more = sum(len(data) + _BYTES_BESIDE_A_SLICE for data in written)
+    def remember_written(self, key: Key, serde: SerializerProtocol, data: PutWrites, position: int) -> None:
+        """Take in a committed put_writes at a checkpoint."""
         with self._lock:
-            found = self._known.get(key)
-            if found is None or found[0].serde is not serde or found[1] + more > self._max_bytes:
+            found = self._known.pop(key, None)
+            if found is None:
                 return
             known, size = found
-            self._forget(key)
-            # In place of the old one: another thread may be going through that.
-            self._add(key, known.with_written({**known.written, **written}), size + more)
+            self._bytes -= size
+            more = known.written.add(data, position) if known.serde is serde else 0
+            self._add(key, known, size + more)
 
     def _add(self, key: Key, known: Known, size: int) -> None:
         self._known[key] = known, size

@@ -22,7 +22,7 @@ from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .serialising import dump, dump_plain
 from .snapshot import Snapshot, common_prefix, cut, is_worth_it, take, thaw
 
-__all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "pieces", "take_apart"]
+__all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
 
 _MSGPACK = "msgpack"
 _MIN_BYTES_APART = 512
@@ -270,22 +270,6 @@ def parts_of_value(value: Value) -> Parts:
     if isinstance(value, dict):
         return _parts(Form.DICT, tuple(value), tuple(value.values()))
     return _whole(value)
-
-
-def pieces(whole: Whole) -> list[tuple[int, bytes]]:
-    """Give what may be an element of another value: (offset, bytes), the value itself first. Nothing if encrypted."""
-    if whole.tag != _MSGPACK or not whole.data:
-        return []
-    found = [(0, whole.data)]
-    first = whole.data[0]
-    is_map = first & 0xF0 == 0x80 or first in (0xDE, 0xDF)
-    elements = cut(whole.data, pairs=is_map) or []
-    offset = len(whole.data) - sum(map(len, elements))
-    for i, element in enumerate(elements):
-        if not is_map or i % 2:
-            found.append((offset, element))
-        offset += len(element)
-    return found
 
 
 def _parts(

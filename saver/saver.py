@@ -31,7 +31,7 @@ from .copying import Copier
 from .core import Core
 from .decoding import Gatherer, build
 from .delta_history import delta_channel_history
-from .encoding import encode_put, encode_writes, slices_of
+from .encoding import encode_put, encode_writes
 from .filters import check_declared, compile_filter, index_keys
 from .known import Key, Known
 from .listing import Listing
@@ -196,7 +196,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         recorded = yield event
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
-            self._core.memory.known.remember_written(key, serde, slices_of(recorded.data, recorded.position))
+            self._core.memory.known.remember_written(key, serde, recorded.data, recorded.position)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.

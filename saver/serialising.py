@@ -16,6 +16,7 @@ from ..eventlog.value import PLAIN_TAG, Whole
 __all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata"]
 
 _MAX_DEPTH = 100
+_CONTAINERS = (dict, list, tuple)
 
 
 def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
@@ -122,13 +123,13 @@ def _bad_key(value: Any) -> str | None:
     parts: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(value, dict):
         for key in value:
-            if not isinstance(key, str | int | float | bytes | None):
+            if type(key) is not str and not isinstance(key, str | int | float | bytes | None):
                 return f"{_step(key)} (the key)"
         parts = iter(value.items())
     elif isinstance(value, list | tuple):
         parts = iter(enumerate(value))
     for key, part in parts:
-        if isinstance(part, dict | list | tuple) and (path := _bad_key(part)) is not None:
+        if part and isinstance(part, _CONTAINERS) and (path := _bad_key(part)) is not None:
             return _step(key) + path
     return None
 

@@ -9,7 +9,7 @@ import os
 from unittest import mock
 
 from hypothesis import HealthCheck, Phase, settings
-from langgraph_eventlog.saver import differences, encoding, parts
+from langgraph_eventlog.saver import differences, encoding, parts, written
 
 from .machine import SaverMachine
 
@@ -53,7 +53,7 @@ class TestWithDifferences(SaverMachine.TestCase):
             (parts, "_MIN_BYTES_APART", 0),
             (parts, "_MIN_BYTES_AN_ELEMENT", 0),
             (encoding, "_MIN_FIELD_BYTES", 0),
-            (encoding, "_MIN_SLICE_BYTES", 1),
+            (written, "_MIN_BYTES", 1),
             (differences, "COST_OF_DIFFERENCE", -1_000),
             (differences, "_MIN_PATCHED", 1),
             (differences, "weight_of_difference", lambda _: 0),

@@ -23,8 +23,9 @@ from langgraph_eventlog.eventlog.integrity import inner_of
 from langgraph_eventlog.eventlog.record import decode
 from langgraph_eventlog.eventlog.resolve import Resolver
 from langgraph_eventlog.eventlog.value import Edit, ListOf, Slice, Splice
-from langgraph_eventlog.saver import EventLogSaver, encoding
-from langgraph_eventlog.saver.encoding import slices_of
+from langgraph_eventlog.saver import EventLogSaver, written
+from langgraph_eventlog.saver.snapshot import cut
+from langgraph_eventlog.saver.written import Written
 
 from .changing import SERDE, as_stored, elements, exact, plain
 
@@ -145,29 +146,31 @@ def test_several_tasks_special_channels_and_writes_that_lost_are_all_referred_to
 
 @settings(max_examples=100, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    written=st.lists(st.one_of(elements, st.lists(elements, max_size=20), st.dictionaries(st.text(max_size=3), plain))),
-    least=st.sampled_from([1, 64]),
+    values=st.lists(st.one_of(elements, st.lists(elements, max_size=20), st.dictionaries(st.text(max_size=3), plain))),
+    searched=st.sampled_from([0, 1 << 20]),
 )
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
-def test_every_slice_is_the_bytes_that_it_stands_for(written: list[Any], least: int) -> None:
+def test_every_slice_is_the_bytes_that_it_stands_for(values: list[Any], searched: int) -> None:
     writes = []
-    for n, value in enumerate(written):
+    for n, value in enumerate(values):
         try:
             writes.append(Write("x", n, Whole(*SERDE.dumps_typed(value))))
         except TypeError:
             continue
     event = PutWrites("1", "task", "", tuple(writes))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(encoding, "_MIN_SLICE_BYTES", least)
-        slices = slices_of(event, 7)
     resolver = Resolver(lambda position, field: stored_in(event, field) if position == 7 else None, path="")
-    for data, found in slices.items():
-        assert len(data) >= least
-        stored = ListOf((found,))
-        assert resolver.channel(8, str(found), stored) == (Whole("msgpack", data),)
-    for write in writes:
-        if write.value.tag == "msgpack" and len(write.value.data) >= least:
-            assert write.value.data in slices
+    there = Written()
+    there.add(event, 7)
+    wanted = [part for write in writes for part in (write.value.data, *(cut(write.value.data) or []))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(written, "_SEARCHED_BYTES", searched)
+        for data in wanted:
+            found = there.find(Whole("msgpack", data))
+            if len(data) < 64:
+                assert found is None
+            else:
+                assert resolver.channel(8, str(data), ListOf((found,))) == (Whole("msgpack", data),)
+            assert there.find(Whole("bytes", data)) is None
 
 
 def test_bytes_that_look_like_a_message_are_not_taken_for_it(file_saver: EventLogSaver) -> None:

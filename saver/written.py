@@ -1,0 +1,77 @@
+"""Where serialised values stand that tasks have written: so that the next checkpoint refers to them."""
+
+from __future__ import annotations
+
+import threading
+
+from ..eventlog.event import PutWrites
+from ..eventlog.value import Slice, Whole
+from .snapshot import cut
+
+__all__ = ["Written"]
+
+_MSGPACK = "msgpack"
+# Smaller ones are no larger when they are stored again.
+_MIN_BYTES = 64
+# So many bytes are searched for each element; of more, there is a table of what they consist of.
+_SEARCHED_BYTES = 16_384
+_BYTES_BESIDE_A_VALUE = 300
+
+
+class Written:
+    """The values of the put_writes at one checkpoint that elements can be slices of. Usable from any thread."""
+
+    def __init__(self) -> None:
+        self._values: list[tuple[int, int, bytes]] = []
+        self._bytes = 0
+        self._table: dict[bytes, Slice] = {}
+        self._in_table = 0
+        self._lock = threading.Lock()
+
+    def add(self, data: PutWrites, position: int) -> int:
+        """Take in a put_writes that has been appended; give about how many bytes that takes in memory."""
+        more = 0
+        for slot, write in enumerate(data.writes):
+            value = write.value
+            # Of an encrypted one, no element is ever a part.
+            if isinstance(value, Whole) and value.tag == _MSGPACK and len(value.data) >= _MIN_BYTES:
+                self._values.append((position, slot, value.data))
+                self._bytes += len(value.data)
+                more += 2 * len(value.data) + _BYTES_BESIDE_A_VALUE
+        return more
+
+    def find(self, element: Whole) -> Slice | None:
+        """Give where an element's bytes stand, if they do."""
+        wanted = element.data
+        if element.tag != _MSGPACK or len(wanted) < _MIN_BYTES:
+            return None
+        if self._bytes > _SEARCHED_BYTES:
+            return self._find_in_table(wanted)
+        for position, slot, data in self._values:
+            offset = data.find(wanted)
+            if offset >= 0:
+                return Slice(_MSGPACK, position, slot, offset, len(wanted))
+        return None
+
+    def _find_in_table(self, wanted: bytes) -> Slice | None:
+        with self._lock:
+            while self._in_table < len(self._values):
+                position, slot, data = self._values[self._in_table]
+                self._in_table += 1
+                for offset, piece in _pieces(data):
+                    if len(piece) >= _MIN_BYTES:
+                        self._table[piece] = Slice(_MSGPACK, position, slot, offset, len(piece))
+            return self._table.get(wanted)
+
+
+def _pieces(data: bytes) -> list[tuple[int, bytes]]:
+    """Give what may be an element of another value: (offset, bytes), the value itself first."""
+    found = [(0, data)]
+    is_map = data[0] & 0xF0 == 0x80 or data[0] in (0xDE, 0xDF)
+    elements = cut(data, pairs=is_map) or []
+    offset = len(data) - sum(map(len, elements))
+    for i, element in enumerate(elements):
+        if not is_map or i % 2:
+            found.append((offset, element))
+        offset += len(element)
+    return found
