@@ -190,13 +190,13 @@ def test_no_more_is_read_from_the_log_than_the_limit_asks_for(
     many: EventLogSaver, monkeypatch: pytest.MonkeyPatch, filter: Any
 ) -> None:
     gathered: list[Any] = []
-    original = listing.Gatherer.gather
+    original = decoding.Gatherer.gather_page
 
-    def gather(self: Any, row: Any) -> Any:
-        gathered.append(row.checkpoint_id)
-        return original(self, row)
+    def gather(self: Any, rows: Any) -> Any:
+        gathered.extend(row.checkpoint_id for row in rows)
+        return original(self, rows)
 
-    monkeypatch.setattr(listing.Gatherer, "gather", gather)
+    monkeypatch.setattr(decoding.Gatherer, "gather_page", gather)
     for limit in (0, 1, 5, 20, 70):
         gathered.clear()
         assert ids(many, filter=filter, limit=limit) == gathered
