@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from langgraph_eventlog.eventlog.errors import ConfigError
-from langgraph_eventlog.saver import EventLogSaver, filters, listing
+from langgraph_eventlog.saver import EventLogSaver, decoding, filters, listing
 
 Make = Callable[..., EventLogSaver]
 
