@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -36,6 +37,7 @@ from .filters import check_declared, compile_filter, index_keys
 from .known import Key, Known
 from .listing import Listing
 from .removing import Remover
+from .similar import likeness
 from .threads import ThreadMethods
 
 __all__ = ["EventLogSaver"]
@@ -193,10 +195,20 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         event = encode_writes(serde, address, writes, task_id, task_path)
         if not writes:
             return
-        recorded = yield event
+        memory = self._core.memory
+        like = likeness(event, writes)
+        if like is not None:
+            event = replace(event, similar=memory.similar.find(like))
+        try:
+            recorded = yield event
+        except BaseErasedError:
+            event = replace(event, similar=None)
+            recorded = yield event
+        if like is not None:
+            memory.similar.remember(like, event, recorded)
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
-            self._core.memory.known.remember_written(key, serde, recorded.data, recorded.position)
+            memory.known.remember_written(key, serde, recorded.data, recorded.position)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
