@@ -21,7 +21,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import BaseErasedError, ConfigError, check_limit
+from ..eventlog.errors import BaseErasedError, ConfigError, CorruptRecordError, check_limit
 from ..eventlog.event import PutWrites
 from ..eventlog.log import EventLog
 from ..eventlog.steps import Steps
@@ -161,16 +161,22 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         return address.config(checkpoint_id)
 
     def _known(self, address: Address, serde: SerializerProtocol) -> Known | None:
-        """Give what is known of the parent's values, reading them if this process did not put them."""
+        """Give what is known of the parent's values, reading them if this process did not put them.
+
+        None if they are damaged, too: a graph that has its state in memory goes on, and it is stored in full.
+        """
         key = _key(address)
         if key is None:
             return None
         known = self._core.memory.known.get(key, serde)
         if known is not None:
             return known
-        with self.log.database.reading() as connection:
-            row = self._find(connection, address)
-            known = None if row is None else self._gatherer(connection).known(row, serde)
+        try:
+            with self.log.database.reading() as connection:
+                row = self._find(connection, address)
+                known = None if row is None else self._gatherer(connection).known(row, serde)
+        except CorruptRecordError:
+            return None
         if known is not None:
             self._core.memory.known.remember(key, known)
         return known
