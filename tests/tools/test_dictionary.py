@@ -37,7 +37,7 @@ def test_the_script_makes_the_same_bytes_each_time(made: bytes, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_what_the_script_makes_compresses_no_better_than_what_ships(made: bytes) -> None:
-    """What ships is frozen, and what the script makes follows the events of today: they may drift apart, but not far."""
+    """What ships is frozen, and what the script makes follows the events of today: they may drift apart a little."""
 
     def size(dictionary: bytes) -> int:
         data = zstandard.ZstdCompressionDict(dictionary, dict_type=zstandard.DICT_TYPE_FULLDICT)
@@ -70,7 +70,7 @@ def test_what_ships_holds_no_ids_no_times_and_no_keys() -> None:
     ):
         for found in re.findall(pattern, SHIPPED):
             # A version begins with zeros: `\xd9 3`, the length of a str, may stand before it.
-            assert re.fullmatch(rb"[1-9]?0{16,}[0-9]*", found), (pattern, found)
+            assert re.fullmatch(rb"[1-9]?0{12,}[0-9]*", found), (pattern, found)
 
 
 def test_no_two_samples_share_what_is_random() -> None:
