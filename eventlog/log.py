@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -97,7 +98,8 @@ class EventLog(AsyncLogTwins):
         database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         try:
             self._open(database)
-            database.in_child.append(self.appended.renew)
+            self._renew()
+            database.in_child += [self.appended.renew, self._renew]
             self._group = GroupCommit(database, apply=self._apply, committed=self._is_committed)
             self._database = database
             self._generation = self._attach()
@@ -134,6 +136,9 @@ class EventLog(AsyncLogTwins):
             raise LogOpenError(
                 f"{self.path} may not be written: mend its permissions, or read it with read_only=True", path=self.path
             ) from e
+
+    def _renew(self) -> None:
+        self._attaching = threading.Lock()
 
     def _attach(self) -> int | None:
         return None if self._follower is None else self._follower.attach(self)
@@ -180,10 +185,17 @@ class EventLog(AsyncLogTwins):
         database = self.database
         database.check_writable()
         while True:
+            generation = self._generation
             try:
                 self._group.run(appends)
                 return
             except GenerationChangedError:
+                self._attach_again(generation)
+
+    def _attach_again(self, generation: int | None) -> None:
+        """Look at the projections, once for all threads that found another generation than this."""
+        with self._attaching:
+            if self._generation == generation:
                 self._generation = self._attach()
 
     def _apply(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
@@ -196,11 +208,11 @@ class EventLog(AsyncLogTwins):
                 prepared = append.prepared
                 if append.decide is not None:
                     event = append.decide(connection)
+                    head, erased = self._head_of_generation(connection)  # it may itself append and erase: compaction
                     if event is None:
                         append.succeed(None)
                         continue
                     prepared = appender.prepare(event)
-                    head = self.reader.head(connection)  # it may itself append, as compaction does
                 assert prepared is not None
                 if prepared.bases:
                     appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
