@@ -44,6 +44,10 @@ _EXT_MODEL = 5
 _EXT_SNAPSHOT = 7
 # Of models in models; what is deeper is decoded again.
 _MAX_DEPTH = 4
+# Each list, dict and model takes hundreds of bytes, to however few it is serialised. What is little else is decoded
+# again: memory is counted by the bytes.
+_MIN_BYTES_A_CONTAINER = 30
+_CONTAINERS_BESIDES = 30
 
 # The whole state of a pydantic model. Set through these, nothing is validated again.
 _new = object.__new__
@@ -71,6 +75,8 @@ def maker_of(decoded: Any, data: bytes) -> Maker | None:
         seen: list[int] = []
         maker = _maker(decoded, seen)
     except (_UnknownError, RecursionError):
+        return None
+    if len(seen) > _CONTAINERS_BESIDES + len(data) // _MIN_BYTES_A_CONTAINER:
         return None
     # What is in it twice would be two objects in a clone.
     return maker if len(set(seen)) == len(seen) else None

@@ -404,3 +404,30 @@ def test_what_was_read_of_a_put_that_is_rolled_back_is_not_remembered(make_saver
     put(saver, "2", {"messages": [*good, message(200)], "refused": False}, "1")
     found = saver.get_tuple({"configurable": {"thread_id": "t", "checkpoint_ns": ""}})
     assert found.checkpoint["channel_values"]["messages"] == [*good, message(200)]
+
+
+def test_there_are_no_clones_of_what_takes_far_more_memory_than_its_bytes() -> None:
+    """Memory is counted by the bytes."""
+    few = lc.HumanMessage("x", additional_kwargs={"a": [{"text": TEXT} for _ in range(20)]})
+    many = lc.HumanMessage("x", additional_kwargs={"a": [{"text": []} for _ in range(1_000)]})
+    for message, expected in ((few, True), (many, False)):
+        tag, data = SERDE.dumps_typed(message)
+        assert (maker_of(SERDE.loads_typed((tag, data)), data) is not None) is expected
+
+
+def test_the_clones_of_many_savers_together_keep_to_the_memory(make_saver: Callable[..., EventLogSaver]) -> None:
+    """With an allowlist of its own, each clone of a saver has a serializer of its own."""
+    saver = make_saver(memory_bytes=400_000, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+    values = {"messages": [lc.HumanMessage(f"{n} {TEXT}", id=str(n)) for n in range(30)]}
+    checkpoint: Any = {"v": 4, "id": "1", "ts": "", "channel_values": values, "channel_versions": {}}
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    saver.put(config, checkpoint | {"versions_seen": {}}, {}, {})
+    clones = [saver.with_allowlist([("a_module", f"Class{n}")]) for n in range(20)]
+    for clone in clones * 3:
+        found = clone.get_tuple(config)
+        assert found is not None
+        assert found.checkpoint["channel_values"] == values
+        assert saver._core.memory.used_bytes <= 400_000
+    decoder = saver._core.memory.decoder(clones[-1].serde)
+    assert decoder._clones is not None
+    assert decoder._clones.used_bytes > 0, "what was used last is kept"
