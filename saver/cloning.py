@@ -44,10 +44,6 @@ _EXT_MODEL = 5
 _EXT_SNAPSHOT = 7
 # Of models in models; what is deeper is decoded again.
 _MAX_DEPTH = 4
-# Each list, dict and model takes hundreds of bytes, to however few it is serialised. What is little else is decoded
-# again: memory is counted by the bytes.
-_MIN_BYTES_A_CONTAINER = 30
-_CONTAINERS_BESIDES = 30
 
 # The whole state of a pydantic model. Set through these, nothing is validated again.
 _new = object.__new__
@@ -61,10 +57,11 @@ class _UnknownError(Exception):
     """It is not known how to make an exact clone."""
 
 
-def maker_of(decoded: Any, data: bytes) -> Maker | None:
+def maker_of(decoded: Any, data: bytes) -> tuple[Maker, int] | None:
     """Give what makes clones of an object that JsonPlusSerializer has decoded from msgpack bytes.
 
-    None if there are none, or if decoding again is as fast. The object itself may change afterwards.
+    And how many lists, dicts and models are in it. None if there are no clones, or if decoding again is as fast. The
+    object itself may change afterwards.
     """
     try:
         # The bytes, too, because the object does not show whether the serializer warned, or refused something in it:
@@ -76,10 +73,8 @@ def maker_of(decoded: Any, data: bytes) -> Maker | None:
         maker = _maker(decoded, seen)
     except (_UnknownError, RecursionError):
         return None
-    if len(seen) > _CONTAINERS_BESIDES + len(data) // _MIN_BYTES_A_CONTAINER:
-        return None
     # What is in it twice would be two objects in a clone.
-    return maker if len(set(seen)) == len(seen) else None
+    return (maker, len(seen)) if len(set(seen)) == len(seen) else None
 
 
 def clone_of_plain(value: Any) -> Any:

@@ -57,6 +57,8 @@ _CANNOT = (AttributeError, TypeError, ValueError, RecursionError)
 _PAIR, _EMPTY_MAP, _NIL = b"\x92", b"\x80", b"\xc0"
 
 
+# So many times as many elements may there be as objects among them.
+_MOST_BESIDES = 8
 # So many states are packed at once: few enough for the processor's cache, and for memory that is used again each time.
 _CHUNK = 64
 
@@ -105,8 +107,12 @@ class Snapshot:
 
 
 def is_worth_it(elements: Sequence[Any]) -> bool:
-    """Tell whether there are objects among them, which take long to serialise."""
-    return not _CLASSES.isdisjoint(map(type, elements))
+    """Tell whether there are objects among them, which take long to serialise, and not too much else.
+
+    Plain data is serialised much faster than its elements are looked at one by one.
+    """
+    objects = sum(map(_CLASSES.__contains__, map(type, elements)))
+    return objects * _MOST_BESIDES >= len(elements) and objects > 0
 
 
 def take(elements: list[Any], before: Snapshot | None = None) -> Snapshot:
