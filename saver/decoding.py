@@ -54,7 +54,7 @@ class Gatherer:
         self._log = log
         self._views = views
         self._connection = connection
-        self._open = partial(log.reader.open, connection, known=memory.records)
+        self._open = log.reader.opener(connection, memory.records)
         # Without a reference to this object: memory may be large, and is freed at once if nothing is circular.
         self._resolver = Resolver(partial(_load, self._open), path=log.path, values=memory.values)
 
