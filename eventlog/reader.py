@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import apsw
@@ -27,6 +28,9 @@ _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
   ORDER BY 1 LIMIT ?3) ORDER BY e.position"""
 _HEAD = "SELECT head, link FROM meta"
 _RECORD = "SELECT kind, stream, record, digest FROM event WHERE position = ?"
+# So many are asked for in one query.
+_FEW = 16
+_RECORDS = f"SELECT position, kind, stream, record, digest FROM event WHERE position IN ({', '.join('?' * _FEW)})"
 _MAX_BYTES_OF_RECORDS = 4 * 1024 * 1024
 
 Row = tuple[Any, ...]
@@ -73,6 +77,22 @@ class EventReader:
             if known is not None:
                 known.add(position, opened, opened.memory)
         return opened
+
+    def open_ahead(
+        self, connection: apsw.Connection, positions: Iterable[int], known: Bounded[int, OpenedRecord]
+    ) -> None:
+        """Open several records that are about to be asked for, in fewer queries, and add them to `known`.
+
+        Raises:
+            CorruptRecordError: a record is not what was appended.
+        """
+        unknown = [position for position in positions if known.get(position) is None]
+        for first in range(0, len(unknown), _FEW):
+            some = unknown[first : first + _FEW]
+            # NULL is equal to nothing.
+            for position, *row in all_rows(connection, _RECORDS, (*some, *[None] * (_FEW - len(some)))):
+                opened = OpenedRecord(self._path, position, tuple(row))
+                known.add(position, opened, opened.memory)
 
     def resolver(self, connection: apsw.Connection) -> Resolver:
         """Give what puts values together, for as long as the caller's transaction lasts."""
