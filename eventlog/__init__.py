@@ -49,7 +49,7 @@ from .event import (
 from .finding import Finding
 from .log import EventLog
 from .subscription import Subscription
-from .value import Carried, Stored, Whole
+from .value import Carried, DictOf, Edit, ListOf, Patch, Slice, Splice, Stored, Whole
 
 __all__ = [
     "BaseErasedError",
@@ -63,6 +63,8 @@ __all__ = [
     "DecodingError",
     "DeleteForRuns",
     "DeleteThread",
+    "DictOf",
+    "Edit",
     "EncodingError",
     "EventData",
     "EventLog",
@@ -71,6 +73,7 @@ __all__ = [
     "Head",
     "Import",
     "Kind",
+    "ListOf",
     "LogBusyError",
     "LogClosedError",
     "LogDamagedError",
@@ -81,6 +84,7 @@ __all__ = [
     "NewEvent",
     "NewerFormatError",
     "NotAnEventLogError",
+    "Patch",
     "ProjectionError",
     "Prune",
     "Put",
@@ -89,6 +93,8 @@ __all__ = [
     "RecordedEvent",
     "Removal",
     "Restate",
+    "Slice",
+    "Splice",
     "Stored",
     "Subscription",
     "Thread",

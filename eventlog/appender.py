@@ -47,9 +47,20 @@ def prepare(event: NewEvent) -> PreparedEvent:
         RecordTooLargeError: its body is too large.
         PlainDataError: metadata or the like is not plain.
     """
-    bases = bases_of(event.data)
-    record = record_codec.encode(body_codec.encode_body(event.data, bases), bases)
-    return PreparedEvent(event, kind_of(event.data), record, digest_of(record), bases)
+    kind, bases = kind_of(event.data), bases_of(event.data)
+    body = body_codec.encode_body(event.data, bases)
+    record = None
+    similar = event.similar
+    if similar is not None:
+        assert kind == Kind.PUT_WRITES
+        # Reading a patch is reading two records: it is to be worth that.
+        at_most = len(body) * similar.record_bytes // len(similar.body) // 4
+        record = record_codec.encode_patch(body, similar.position, similar.body, at_most=at_most)
+        if record is not None:
+            bases = frozenset({similar.position})
+    if record is None:
+        record = record_codec.encode(body, bases)
+    return PreparedEvent(event, kind, record, digest_of(record), bases)
 
 
 def append(

@@ -112,7 +112,7 @@ class ChainCheck:
             yield Finding("link", position, "it is not the event that was appended here, or one before it is not")
             self.link = link  # go on from what is there, to tell further damage apart
         try:
-            event = self._reader.to_event(row)
+            event = self._reader.to_event((*row, self._reader.base_of(connection, row[4])))
         except CorruptRecordError as e:
             yield Finding(e.code, e.position, e.reason)
             return

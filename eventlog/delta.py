@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import zstandard
-
 from .value import Edit, Element, Patch, Slice, Splice, Value, Whole
 
 __all__ = [
     "COST_OF_DIFFERENCE",
     "common_ends",
     "dict_edit",
-    "patch_frame",
     "weight",
     "weight_of_difference",
     "weight_of_keys",
@@ -23,8 +20,6 @@ __all__ = [
 # What a difference costs beside its bytes, about: its share of a row, and reading one more.
 COST_OF_DIFFERENCE = 250
 _COST_OF_ELEMENT = 12
-_LEVEL = 3
-_MAX_WINDOW_LOG = 27
 
 
 def weight(elements: Iterable[Element]) -> int:
@@ -100,20 +95,3 @@ def dict_edit(
         return changed, removed, None
     places = {key: i for i, key in enumerate(edited)}
     return changed, removed, tuple(places[key] for key in new_keys)
-
-
-def patch_frame(old: bytes, new: bytes) -> bytes:
-    """Give the zstd frame from which, with `old` as raw-content dictionary, `new` comes back."""
-    dictionary = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    # Below level 3, and in a window that does not hold both, zstd does not find what they share.
-    window = min(max((len(old) + len(new)).bit_length(), zstandard.WINDOWLOG_MIN), _MAX_WINDOW_LOG)
-    parameters = zstandard.ZstdCompressionParameters.from_level(
-        _LEVEL,
-        window_log=window,
-        source_size=len(new),
-        dict_size=len(old),
-        write_content_size=1,
-        write_checksum=1,
-        write_dict_id=0,
-    )
-    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(new)

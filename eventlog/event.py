@@ -31,6 +31,7 @@ __all__ = [
     "RecordedEvent",
     "Removal",
     "Restate",
+    "Similar",
     "Thread",
     "Write",
     "put_of",
@@ -227,15 +228,31 @@ def stored_in(data: EventData | None, field: Field) -> Stored | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Similar:
+    """An earlier put_writes that a new one may be stored as a patch to.
+
+    Attributes:
+        position: where it stands. Its own record is no patch.
+        body: of its record.
+        record_bytes: what its record takes.
+    """
+
+    position: int
+    body: bytes = field(repr=False)
+    record_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewEvent:
     """An event before it is recorded. `thread_id` None means the whole log.
 
-    A thread-wide event has the namespace ''.
+    A thread-wide event has the namespace ''. If it is a put_writes, `similar` may name another.
     """
 
     data: EventData
     thread_id: str | None = None
     checkpoint_ns: str = ""
+    similar: Similar | None = None
 
 
 @dataclass(frozen=True, slots=True)

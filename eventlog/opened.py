@@ -5,6 +5,8 @@ Most records are read for one value, on the way to another record's.
 
 from __future__ import annotations
 
+from functools import partial
+
 from . import body as body_codec
 from . import record as record_codec
 from .body import BodyFormatError
@@ -14,7 +16,10 @@ from .integrity import digest_of
 from .record import RecordFormatError
 from .value import Stored
 
-__all__ = ["OpenedRecord"]
+__all__ = ["OpenedRecord", "RecordRow"]
+
+# Kind, stream, record and digest.
+RecordRow = tuple[int, int | None, bytes, bytes]
 
 
 class OpenedRecord:
@@ -24,6 +29,7 @@ class OpenedRecord:
         path: of the log, for error messages.
         position: where it stands.
         row: kind, stream, record and digest.
+        base: those of the event that its record is a patch to, if it is one; None: that is not there.
 
     Attributes:
         stream: the file's key of the thread and namespace that it is about; None: the whole log.
@@ -50,7 +56,7 @@ class OpenedRecord:
         "stream",
     )
 
-    def __init__(self, path: str, position: int, row: tuple[int, int | None, bytes, bytes]) -> None:
+    def __init__(self, path: str, position: int, row: RecordRow, base: RecordRow | None = None) -> None:
         self._path, self._position = path, position
         self._kind, self.stream, record, digest = row
         self.size = len(record)
@@ -60,7 +66,7 @@ class OpenedRecord:
                 "its record does not match its digest", path=path, position=position, code="digest"
             )
         try:
-            self._bases, body = record_codec.decode(record)
+            self._bases, body = record_codec.decode(record, partial(_body_of_base, position, self._kind, base))
             if self._bases and self._bases[-1] >= position:
                 raise RecordFormatError("it refers to what comes after it")
             self._array = body_codec.unpack_body(self._kind, body, self._bases)
@@ -100,3 +106,13 @@ class OpenedRecord:
             return body_codec.decode_field(self._kind, self._array, self._bases, field)
         except BodyFormatError as e:
             raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+
+
+def _body_of_base(position: int, kind: int, row: RecordRow | None, base: int) -> bytes:
+    """Give what a put_writes is a patch to: the body of an earlier one, which is none itself."""
+    if kind != Kind.PUT_WRITES or base >= position or row is None or row[0] != Kind.PUT_WRITES:
+        raise RecordFormatError("it is a patch to what is not there, or where none may be")
+    _, _, record, digest = row
+    if digest_of(record) != digest:
+        raise RecordFormatError(f"event {base}, to which it is a patch, is damaged")
+    return record_codec.decode(record)[1]

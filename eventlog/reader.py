@@ -10,7 +10,8 @@ import apsw
 from .bounded import Bounded
 from .errors import CorruptRecordError
 from .event import DeleteForRuns, EventData, Field, Head, Kind, Prune, RecordedEvent
-from .opened import OpenedRecord
+from .opened import OpenedRecord, RecordRow
+from .record import base_of_patch
 from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
 from .value import Stored
@@ -73,7 +74,7 @@ class EventReader:
             row = one_row(connection, _RECORD, (position,))
             if row is None:
                 return None
-            opened = OpenedRecord(self._path, position, row)
+            opened = OpenedRecord(self._path, position, row, self.base_of(connection, row[2]))
             if known is not None:
                 known.add(position, opened, opened.memory)
         return opened
@@ -110,17 +111,25 @@ class EventReader:
         They are of all events, or of those that may be about a thread.
         """
         if thread is None:
-            return all_rows(connection, _AFTER, (after, limit))
-        return all_rows(connection, _AFTER_IN_THREAD, (thread, after, limit))
+            rows = all_rows(connection, _AFTER, (after, limit))
+        else:
+            rows = all_rows(connection, _AFTER_IN_THREAD, (thread, after, limit))
+        return [(*row, self.base_of(connection, row[4])) for row in rows]
+
+    def base_of(self, connection: apsw.Connection, record: bytes) -> RecordRow | None:
+        """Give the row of the event that a record is a patch to; None if it is none, or the event is not there."""
+        base = base_of_patch(record)
+        row: RecordRow | None = None if base is None else one_row(connection, _RECORD, (base,))
+        return row
 
     def to_event(self, row: Row) -> RecordedEvent:
-        """Turn a row into an event.
+        """Turn a row of `page` into an event.
 
         Raises:
             CorruptRecordError: its record is damaged, or it names a stream that is not there.
         """
-        position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns = row
-        data = OpenedRecord(self._path, position, (kind, stream, record, digest)).data()
+        position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns, base = row
+        data = OpenedRecord(self._path, position, (kind, stream, record, digest), base).data()
         if stream is not None and thread_id is None:
             raise CorruptRecordError("its stream is not in the file", path=self._path, position=position, code="stream")
         return RecordedEvent(

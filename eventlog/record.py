@@ -6,23 +6,36 @@ What a body means is `body.py`'s business. Decoding checks every size before it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import zstandard
 
 from . import dictionaries
 from .errors import RecordTooLargeError
 
-__all__ = ["MAX_BASES", "MAX_BODY_BYTES", "RecordFormatError", "decode", "decompress", "encode", "read_bases"]
+__all__ = [
+    "MAX_BASES",
+    "MAX_BODY_BYTES",
+    "RecordFormatError",
+    "base_of_patch",
+    "decode",
+    "decompress",
+    "encode",
+    "encode_patch",
+    "patch_frame",
+    "read_bases",
+]
 
 # Persisted: do not change.
 _LAYOUT = 1
 _STORED = 0
 _ZSTD = 1
+_PATCH = 2
 MAX_BODY_BYTES = 536_870_912
 MAX_BASES = 65_535
 
 _LEVEL = 3
+_MAX_WINDOW_LOG = 27
 # Below this, a frame's own header and checksum eat what compression gains.
 _MIN_COMPRESSED_BYTES = 64
 # Up to this size zstd uses the dictionary's tables where they are, and that is faster than without a dictionary.
@@ -82,13 +95,30 @@ def encode(body: bytes, bases: Iterable[int] = ()) -> bytes:
     Raises:
         RecordTooLargeError: the body is larger than MAX_BODY_BYTES, or the bases are more than MAX_BASES.
     """
-    ordered = sorted(bases)
     if len(body) > MAX_BODY_BYTES:
         raise RecordTooLargeError(size=len(body), limit=MAX_BODY_BYTES)
+    return _record(len(body), bases, *_compressed(body))
+
+
+def encode_patch(body: bytes, base: int, base_body: bytes, *, at_most: int) -> bytes | None:
+    """Give the record that holds `body` as what differs from the body of the event at `base`.
+
+    None if the difference takes more than `at_most` bytes.
+
+    Raises:
+        RecordTooLargeError: the body is larger than MAX_BODY_BYTES.
+    """
+    if len(body) > MAX_BODY_BYTES:
+        raise RecordTooLargeError(size=len(body), limit=MAX_BODY_BYTES)
+    frame = patch_frame(base_body, body)
+    return _record(len(body), (base,), _PATCH, _NO_DICTIONARY, frame) if len(frame) <= at_most else None
+
+
+def _record(size: int, bases: Iterable[int], codec: int, dictionary: int, payload: bytes) -> bytes:
+    ordered = sorted(bases)
     assert len(ordered) <= MAX_BASES
-    codec, dictionary, payload = _compressed(body)
     header = bytearray((_LAYOUT, codec, dictionary))
-    _put_varint(header, len(body))
+    _put_varint(header, size)
     _put_varint(header, len(ordered))
     previous = 0
     for base in ordered:
@@ -112,13 +142,21 @@ def _compressed(body: bytes) -> tuple[int, int, bytes]:
     return (_ZSTD, dictionary, frame) if len(frame) < size else (_STORED, _NO_DICTIONARY, body)
 
 
-def decode(record: bytes) -> tuple[tuple[int, ...], bytes]:
-    """Give the bases and the body.
+def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tuple[tuple[int, ...], bytes]:
+    """Give the bases that values refer to, and the body.
+
+    Args:
+        record: the bytes.
+        base_body: gives the body of the event that a patch is made to; None: a patch is an error.
 
     Raises:
         RecordFormatError: anything about it is not as FORMAT.md says.
     """
     codec, dictionary, size, bases, offset = _read_header(record)
+    if codec == _PATCH:
+        if base_body is None or len(bases) != 1:
+            raise RecordFormatError("it is a patch where none may be, or not to one event")
+        return (), decompress(record[offset:], size, base=base_body(bases[0]))
     if codec == _STORED:
         if len(record) - offset != size:
             raise RecordFormatError("the body's size is not the one declared")
@@ -131,13 +169,24 @@ def read_bases(record: bytes) -> tuple[int, ...]:
     return _read_header(record)[3]
 
 
+def base_of_patch(record: bytes) -> int | None:
+    """Give the position that a record is a patch to; None if it is none, or damaged."""
+    if record[1:2] != bytes((_PATCH,)):
+        return None
+    try:
+        bases = read_bases(record)
+    except RecordFormatError:
+        return None
+    return bases[0] if len(bases) == 1 else None
+
+
 def _read_header(record: bytes) -> tuple[int, int, int, tuple[int, ...], int]:
     if len(record) < 5:
         raise RecordFormatError("it is too short")
     if record[0] != _LAYOUT:
         raise RecordFormatError(f"layout {record[0]} is not known")
     codec, dictionary = record[1], record[2]
-    if codec not in (_STORED, _ZSTD):
+    if codec not in (_STORED, _ZSTD, _PATCH):
         raise RecordFormatError(f"codec {codec} is not known")
     if dictionary not in _DICTIONARIES:
         raise RecordFormatError(f"dictionary {dictionary} is not known")
@@ -177,6 +226,23 @@ def _decompressor(number: int) -> zstandard.ZstdDecompressor:
     if found is None:
         found = _coders.decompressors[number] = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[number])
     return found
+
+
+def patch_frame(old: bytes, new: bytes) -> bytes:
+    """Give the zstd frame from which, with `old` as raw-content dictionary, `new` comes back."""
+    dictionary = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    # Below level 3, and in a window that does not hold both, zstd does not find what they share.
+    window = min(max((len(old) + len(new)).bit_length(), zstandard.WINDOWLOG_MIN), _MAX_WINDOW_LOG)
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        _LEVEL,
+        window_log=window,
+        source_size=len(new),
+        dict_size=len(old),
+        write_content_size=1,
+        write_checksum=1,
+        write_dict_id=0,
+    )
+    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=parameters).compress(new)
 
 
 def decompress(frame: bytes, size: int, *, base: bytes) -> bytes:

@@ -12,11 +12,11 @@ from ..eventlog.delta import (
     COST_OF_DIFFERENCE,
     common_ends,
     dict_edit,
-    patch_frame,
     weight,
     weight_of_difference,
     weight_of_keys,
 )
+from ..eventlog.record import patch_frame
 from ..eventlog.resolve import MAX_PATCH_DEPTH, Chain
 from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Splice, Stored
 from .known import Known, KnownValue

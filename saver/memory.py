@@ -17,6 +17,7 @@ from ..eventlog.resolve import ResolvedValues
 from .clones import Clones
 from .decoder import Decoder
 from .known import KnownCheckpoints
+from .similar import SimilarWrites
 
 __all__ = ["Memory"]
 
@@ -30,6 +31,7 @@ class Memory:
 
     Attributes:
         known: of the checkpoints that were put last.
+        similar: of put_writes, what later ones may be patches to.
         records: by position. An event that is there never changes; one that was erased is not asked for again.
         values: what values came to.
     """
@@ -41,7 +43,8 @@ class Memory:
 
     def renew(self) -> None:
         """Begin anew, in a child process for instance."""
-        self.known = KnownCheckpoints(self._max_bytes // 2)
+        self.known = KnownCheckpoints(self._max_bytes * 7 // 16)
+        self.similar = SimilarWrites(self._max_bytes // 16)
         self.records: Bounded[int, OpenedRecord] = Bounded(self._max_bytes // 16)
         self.values: ResolvedValues = Bounded(self._max_bytes * 3 // 16)
         self._clones: WeakKeyDictionary[JsonPlusSerializer, Clones] = WeakKeyDictionary()
@@ -52,7 +55,8 @@ class Memory:
         """About how many bytes all of it takes."""
         with self._lock:
             clones = sum(clones.used_bytes for clones in self._clones.values())
-        return self.known.used_bytes + self.records.used_bytes + self.values.used_bytes + clones
+        parts = (self.known, self.similar, self.records, self.values)
+        return sum(part.used_bytes for part in parts) + clones
 
     def decoder(self, serde: SerializerProtocol) -> Decoder:
         """Give what decodes with this very serializer, and clones what that decoded before."""

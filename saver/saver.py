@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -20,7 +21,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import BaseErasedError, ConfigError, check_limit
+from ..eventlog.errors import BaseErasedError, ConfigError, CorruptRecordError, check_limit
 from ..eventlog.event import PutWrites
 from ..eventlog.log import EventLog
 from ..eventlog.steps import Steps
@@ -36,6 +37,7 @@ from .filters import check_declared, compile_filter, index_keys
 from .known import Key, Known
 from .listing import Listing
 from .removing import Remover
+from .similar import likeness
 from .threads import ThreadMethods
 
 __all__ = ["EventLogSaver"]
@@ -159,16 +161,22 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         return address.config(checkpoint_id)
 
     def _known(self, address: Address, serde: SerializerProtocol) -> Known | None:
-        """Give what is known of the parent's values, reading them if this process did not put them."""
+        """Give what is known of the parent's values, reading them if this process did not put them.
+
+        None if they are damaged, too: a graph that has its state in memory goes on, and it is stored in full.
+        """
         key = _key(address)
         if key is None:
             return None
         known = self._core.memory.known.get(key, serde)
         if known is not None:
             return known
-        with self.log.database.reading() as connection:
-            row = self._find(connection, address)
-            known = None if row is None else self._gatherer(connection).known(row, serde)
+        try:
+            with self.log.database.reading() as connection:
+                row = self._find(connection, address)
+                known = None if row is None else self._gatherer(connection).known(row, serde)
+        except CorruptRecordError:
+            return None
         if known is not None:
             self._core.memory.known.remember(key, known)
         return known
@@ -193,10 +201,20 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         event = encode_writes(serde, address, writes, task_id, task_path)
         if not writes:
             return
-        recorded = yield event
+        memory = self._core.memory
+        like = likeness(event, writes)
+        if like is not None:
+            event = replace(event, similar=memory.similar.find(like))
+        try:
+            recorded = yield event
+        except BaseErasedError:
+            event = replace(event, similar=None)
+            recorded = yield event
+        if like is not None:
+            memory.similar.remember(like, event, recorded)
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
-            self._core.memory.known.remember_written(key, serde, recorded.data, recorded.position)
+            memory.known.remember_written(key, serde, recorded.data, recorded.position)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import msgpack
 import zstandard
 
 # FORMAT.md section 3: number -> (zstd's id, size, SHA-256), and where the files are.
-DICTIONARIES = {1: (32769, 16371, "6a01f9048431dc012cf77a15cea31ac56239281b632a0da4ddb60ab91510c407")}
+DICTIONARIES = {1: (32769, 16368, "62a7ded6fe370eacaf86b4ec8ccdc5dcc6c620314050039aed53d888f6d9b7c5")}
 FOLDER = Path(__file__).parents[2] / "eventlog" / "dictionaries"
 
 PUT, PUT_WRITES, DELETE_THREAD, DELETE_FOR_RUNS, PRUNE, COPY, THREAD, IMPORT, CARRY, COMPACTION, RESTATE = range(1, 12)
@@ -144,7 +145,7 @@ def _read(connection: sqlite3.Connection) -> Log:
             _check(kind in (PUT, PUT_WRITES), "only puts and put_writes are erased")
             log.erased[position] = kind
         else:
-            event, inner = _event(events[position], streams)
+            event, inner = _event(events[position], streams, lambda base, at=position: _base(events, base, at))
             kind = event.kind
             log.events[position] = event
             if kind == COMPACTION:
@@ -177,14 +178,18 @@ def _lp(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
-def _event(row: tuple[Any, ...], streams: dict[int, tuple[str, str]]) -> tuple[Event, bytes]:
+def _event(
+    row: tuple[Any, ...], streams: dict[int, tuple[str, str]], base_body: Callable[[int], bytes]
+) -> tuple[Event, bytes]:
     position, recorded_at, kind, stream, record, digest, link = row
     _check(_sha(record) == digest, f"digest of event {position}")
     _check(1 <= kind <= 11, f"kind of event {position}")
     _check(stream is None or stream in streams, f"stream of event {position}")
     address = None if stream is None else streams[stream]
     where = _lp(b"log") if address is None else _lp(b"stream", *(text.encode() for text in address))
-    bases, body = _record(record)
+    bases, packed = _record(record, base_body if kind == PUT_WRITES else None)
+    body = unpack(packed)
+    _check(kind in (PUT, RESTATE) or not bases or (record[1] == 2 and len(bases) == 1), "who has bases")
     _check(all(base < position for base in bases), "bases come before")
     thread_id, checkpoint_ns = (None, None) if address is None else address
     event = Event(position, recorded_at, kind, thread_id, checkpoint_ns, digest, link, bases, body)
@@ -194,8 +199,14 @@ def _event(row: tuple[Any, ...], streams: dict[int, tuple[str, str]]) -> tuple[E
 # Section 3.
 
 
-def _record(record: bytes) -> tuple[list[int], list[Any]]:
-    _check(record[0] == 1 and record[1] in (0, 1), "layout and codec are known")
+def _base(events: dict[int, tuple[Any, ...]], base: int, position: int) -> bytes:
+    _check(base in events and base < position and events[base][2] == PUT_WRITES, "a patch is to an earlier put_writes")
+    return _record(events[base][4], None)[1]
+
+
+def _record(record: bytes, base_body: Callable[[int], bytes] | None) -> tuple[list[int], bytes]:
+    """Give bases and body; without `base_body`, the record may be no patch."""
+    _check(record[0] == 1 and record[1] in ((0, 1) if base_body is None else (0, 1, 2)), "layout and codec are known")
     _check(record[2] == 0 or (record[2] in DICTIONARIES and record[1] == 1), "the dictionary is known")
     size, at = _varint(record, 3)
     count, at = _varint(record, at)
@@ -210,8 +221,13 @@ def _record(record: bytes) -> tuple[list[int], list[Any]]:
         number = record[2]
         zstd_id = DICTIONARIES[number][0] if number else 0
         body = _decompress(body, size, zstandard.ZstdDecompressor(dict_data=_dictionary(number)), zstd_id)
+    if record[1] == 2:
+        _check(base_body is not None and len(bases) == 1, "a patch is to one event")
+        assert base_body is not None
+        raw = zstandard.ZstdCompressionDict(base_body(bases[0]), dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        body = _decompress(body, size, zstandard.ZstdDecompressor(dict_data=raw))
     _check(len(body) == size, "the body's size")
-    return bases, unpack(body)
+    return bases, body
 
 
 def _dictionary(number: int) -> zstandard.ZstdCompressionDict | None:

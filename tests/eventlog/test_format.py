@@ -391,7 +391,7 @@ def test_the_golden_database_with_dictionaries_holds_what_the_one_without_does(
 ) -> None:
     shutil.copy(GOLDEN_DICTIONARY, tmp_path / "v1-dictionary.db")
     with_dictionaries = make_saver(tmp_path / "v1-dictionary.db")
-    assert str(with_dictionaries.log.head()) == "51:cdb05065607246f3c5096fc11943cb58eef3cb947cb8d58e2e14a7577d87ebd0"
+    assert str(with_dictionaries.log.head()) == "51:0d34f790f4820c0716e04e03ba766ff1bcd22cbd53665454470aae686217e245"
     assert list(with_dictionaries.log.verify()) == []
     with with_dictionaries.log.database.reading() as connection:
         records = [row for (row,) in connection.execute("SELECT record FROM event").fetchall()]
@@ -401,3 +401,20 @@ def test_the_golden_database_with_dictionaries_holds_what_the_one_without_does(
     assert [t.latest_checkpoint_id for t in with_dictionaries.threads()] == [
         t.latest_checkpoint_id for t in old.threads()
     ]
+
+
+def test_the_golden_database_of_similar_writes_is_read_as_it_was_put(
+    golden: Any, tmp_path: Path, make_saver: Any
+) -> None:
+    shutil.copy(GOLDEN.with_name("v1-similar.db"), tmp_path / "v1-similar.db")
+    saver = make_saver(tmp_path / "v1-similar.db")
+    assert str(saver.log.head()) == "15:3c8d2f4c34cada0bcf86b3d4a67ca38ea0ecfe8e764719c93b0c7d75f38ebe56"
+    assert list(saver.log.verify()) == []
+    with saver.log.database.reading() as connection:
+        codecs = [row[1] for (row,) in connection.execute("SELECT record FROM event").fetchall()]
+    assert codecs.count(record._PATCH) == 6
+    newest, *_, first = saver.list(golden.config("documents"))
+    files = {f"{n}.txt": f"{n}: {golden.story(n)}" for n in range(4)}
+    assert first.checkpoint["channel_values"] == {"files": files}
+    assert newest.checkpoint["channel_values"] == {"files": {**files, "2.txt": f"2: {golden.story(49)}"}}
+    assert first.pending_writes == [("task 1", "files", {"2.txt": f"2: {golden.story(7)}"})]

@@ -1,10 +1,12 @@
 """Makes a golden database of format version 1: run it only when the format has something that none of them holds.
 
-    python tests/golden/make.py tests/golden/v1.db
+    python tests/golden/make.py everything tests/golden/v1.db
+    python tests/golden/make.py similar tests/golden/v1-similar.db
 
 They are kept in the repository, never made again: what they hold must stay readable for ever. v1.db is from before
-there were dictionaries; v1-dictionary.db has the same events, the small ones compressed with dictionary 1. Tests use
-`fill` and the others, too.
+there were dictionaries; v1-dictionary.db has the same events, the small ones compressed with dictionary 1;
+v1-similar.db has put_writes that are patches to earlier ones, and puts that refer to them. Tests use `fill` and the
+others, too.
 """
 
 from __future__ import annotations
@@ -246,6 +248,26 @@ def fill_everything(saver: EventLogSaver) -> None:
     fill_erased(saver)
 
 
+def story(n: int) -> str:
+    """A text of some length, of which two differ by a word."""
+    told = "".join(f"Once upon time {i} there was {i * i}. " for i in range(200))
+    return told.replace(f"upon time {n} ", f"upon hour {n} ")
+
+
+def fill_similar(saver: EventLogSaver) -> None:
+    """Append documents that are written again and again, each time a little changed."""
+    state = {f"{n}.txt": f"{n}: {story(n)}" for n in range(4)}
+    saver.put(config("documents"), checkpoint("00", files=dict(state)), {"step": 0}, EMPTY)
+    for n in range(1, 8):
+        new = {"2.txt": f"2: {story(n * 7)}"}
+        saver.put_writes(config("documents", f"{n - 1:02}"), [("files", new)], f"task {n}")
+        state |= new
+        saver.put(config("documents", f"{n - 1:02}"), checkpoint(f"{n:02}", files=dict(state)), {"step": n}, EMPTY)
+
+
+FILLS = {"everything": fill_everything, "similar": fill_similar}
+
+
 def ticking() -> Callable[[], int]:
     now = 1_767_225_600_000_000
 
@@ -257,12 +279,12 @@ def ticking() -> Callable[[], int]:
     return tick
 
 
-def main(path: Path) -> None:
+def main(what: str, path: Path) -> None:
     if path.exists():
         raise SystemExit(f"{path} is there already: a golden database is made once")
     with mock.patch("os.urandom", lambda n: bytes(range(n))), EventLogSaver(path, clock=ticking()) as saver:
-        fill_everything(saver)
+        FILLS[what](saver)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -97,3 +97,16 @@ def test_a_rebuild_mends_it(file_twin: Any, misdirect: Callable[..., int], table
     assert file_twin.values("1") == {"x": ["t", "", "1"]}
     assert file_twin.writes("1") == [("task", "x", ["t", "", "1"])]
     assert list(file_twin.saver.log.verify()) == []
+
+
+def test_a_put_after_a_damaged_parent_is_stored_in_full(
+    file_twin: Any, misdirect: Callable[..., int], make_saver: Any
+) -> None:
+    """The graph has its state in memory: it can go on, whatever became of the file."""
+    misdirect("history", *OTHERS["the same id in another thread"])
+    with make_saver(path=file_twin.saver.path) as other:
+        twin = file_twin.on(other)
+        twin.put("3", {"x": ["t", "", "1"]}, parent="1")
+        assert twin.values("3") == {"x": ["t", "", "1"]}
+        with pytest.raises(CorruptRecordError):
+            twin.get("1")
