@@ -42,7 +42,7 @@ class Appended:
     def notify(self) -> None:
         """Wake whoever waits."""
         self.seen = next(self._numbers)
-        # Each append comes here, and mostly nobody waits. Who begins to after this has been asked looks at `seen` first.
+        # Each append comes here, and mostly nobody waits. Who begins to wait after this question looks at `seen` first.
         if not self._waiting and not self._wakers:
             return
         with self._changed:
