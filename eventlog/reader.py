@@ -92,7 +92,7 @@ class EventReader:
             some = unknown[first : first + _FEW]
             # NULL is equal to nothing.
             for position, *row in all_rows(connection, _RECORDS, (*some, *[None] * (_FEW - len(some)))):
-                opened = OpenedRecord(self._path, position, tuple(row))
+                opened = OpenedRecord(self._path, position, (*row,), self.base_of(connection, row[2]))
                 known.add(position, opened, opened.memory)
 
     def resolver(self, connection: apsw.Connection) -> Resolver:
