@@ -67,26 +67,24 @@ def kind_of(data: EventData) -> Kind:
     return _KINDS[type(data)]
 
 
-def stored_values(data: EventData) -> Iterator[Stored]:
+def stored_values(data: EventData) -> list[Stored]:
     """Give every value in an event's data."""
     put = put_of(data)
     if put is not None:
-        yield from put.channels.values()
-        yield put.channel_versions
-        yield put.versions_seen
-        if put.rest is not None:
-            yield put.rest
-    elif isinstance(data, PutWrites):
-        for write in data.writes:
-            yield write.value
+        values = [*put.channels.values(), put.channel_versions, put.versions_seen]
+        return values if put.rest is None else [*values, put.rest]
+    return [write.value for write in data.writes] if isinstance(data, PutWrites) else []
 
 
 def bases_of(data: EventData) -> frozenset[int]:
     """Give the positions of all events that this one refers to."""
     if type(data) is PutWrites:
         return frozenset()  # by far the most frequent kind; what it writes is whole
-    referring = (value for value in stored_values(data) if type(value) is not Whole)
-    return frozenset(base for value in referring for base in bases_of_value(value))
+    bases: set[int] = set()
+    for value in stored_values(data):
+        if type(value) is not Whole:
+            bases |= bases_of_value(value)
+    return frozenset(bases)
 
 
 def encode_body(data: EventData, bases: frozenset[int]) -> bytes:

@@ -77,13 +77,17 @@ class Database:
 
     def transaction(self, connection: apsw.Connection) -> contextlib.AbstractContextManager[None]:
         """Do what `writing` does, for who has the write lock, and got this connection from `writer`."""
-        return _Transaction(connection, translated(self.path, busy_timeout_ms=self.busy_timeout_ms))
+        return _Transaction(connection, self)
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[apsw.Connection]:
         """The writing connection, outside of a transaction: for pragmas."""
-        with self._locked() as connection, translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
+        with self._locked() as connection, self.translating():
             yield connection
+
+    def translating(self) -> translated:
+        """Give a block in which apsw's errors become those of this file."""
+        return translated(self.path, busy_timeout_ms=self.busy_timeout_ms)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[apsw.Connection]:
@@ -153,7 +157,7 @@ class Database:
             return
         connection = self._take_reader()
         try:
-            with translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
+            with self.translating():
                 connection.execute("BEGIN")
                 try:
                     yield connection
@@ -176,7 +180,7 @@ class Database:
                 self._check_open()
                 connection = self._connect(writer=False)
                 stack.callback(connection.close)
-            with translated(self.path, busy_timeout_ms=self.busy_timeout_ms):
+            with self.translating():
                 # What is attached inherits that its connection only reads, unless it says otherwise.
                 connection.execute(f"ATTACH '{'file:?mode=memory' if self.read_only else ''}' AS scratch")
                 connection.pragma("query_only", "OFF")
@@ -339,27 +343,31 @@ class WriteLock:
 class _Transaction:
     """A block that is one write transaction. A class: a generator's block costs each append some microseconds."""
 
-    __slots__ = ("_connection", "_translated")
+    __slots__ = ("_connection", "_database")
 
-    def __init__(self, connection: apsw.Connection, translating: translated) -> None:
+    def __init__(self, connection: apsw.Connection, database: Database) -> None:
         self._connection = connection
-        self._translated = translating
+        self._database = database
 
     def __enter__(self) -> None:
-        with self._translated:
-            self._connection.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         try:
             if e is None:
-                with self._translated:
-                    self._connection.execute("COMMIT")
+                self._execute("COMMIT")
             else:
-                self._translated.__exit__(kind, e, tb)
+                self._database.translating().__exit__(kind, e, tb)
         finally:
-            with self._translated:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:
+                self._execute("ROLLBACK")
+
+    def _execute(self, sql: str) -> None:
+        try:
+            self._connection.execute(sql)
+        except BaseException:
+            with self._database.translating():
+                raise
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()

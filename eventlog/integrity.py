@@ -30,14 +30,11 @@ def digest_of(record: bytes) -> bytes:
 
 def inner_of(*, recorded_at: int, address: tuple[str, str] | None, digest: bytes) -> bytes:
     """Hash what may be forgotten of an event; `address` is (thread_id, checkpoint_ns), None for the whole log."""
-    parts = [_NUMBER.pack(8, recorded_at)]
-    if address is None:
-        parts.append(_LOG)
-    else:
+    about = _LOG
+    if address is not None:
         thread_id, checkpoint_ns = address[0].encode(), address[1].encode()
-        parts += [_STREAM, _LENGTH.pack(len(thread_id)), thread_id, _LENGTH.pack(len(checkpoint_ns)), checkpoint_ns]
-    parts += [_LENGTH.pack(len(digest)), digest]
-    return sha256(b"".join(parts)).digest()
+        about = _STREAM + _LENGTH.pack(len(thread_id)) + thread_id + _LENGTH.pack(len(checkpoint_ns)) + checkpoint_ns
+    return sha256(_NUMBER.pack(8, recorded_at) + about + _LENGTH.pack(len(digest)) + digest).digest()
 
 
 def leaf_of(*, position: int, kind: int, inner: bytes) -> bytes:

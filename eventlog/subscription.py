@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ class Appended:
     """Tells threads of this process that something was appended, so that they need not poll."""
 
     def __init__(self) -> None:
+        self._numbers = itertools.count(1)
         self.seen = 0
         self.renew()
 
@@ -36,12 +38,16 @@ class Appended:
         # A condition's own `with` is Python code: KeyboardInterrupt in it would leave the lock locked for ever.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._waiting = 0
         self._wakers: set[Callable[[], None]] = set()
 
     def notify(self) -> None:
         """Wake whoever waits."""
+        self.seen = next(self._numbers)
+        # Each append comes here, and mostly nobody waits. Who begins to wait after this question looks at `seen` first.
+        if not self._waiting and not self._wakers:
+            return
         with self._lock:
-            self.seen += 1
             self._changed.notify_all()
             wakers = list(self._wakers)
         for wake in wakers:
@@ -61,7 +67,11 @@ class Appended:
     def wait(self, seen: int, timeout_s: float) -> None:
         """Wait until something has happened since `seen` was read, or for so long."""
         with self._lock:
-            self._changed.wait_for(lambda: self.seen != seen, timeout_s)
+            self._waiting += 1
+            try:
+                self._changed.wait_for(lambda: self.seen != seen, timeout_s)
+            finally:
+                self._waiting -= 1
 
 
 class Subscription:

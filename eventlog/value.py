@@ -118,29 +118,30 @@ class Patch:
 
 
 Stored = Whole | Carried | ListOf | Splice | DictOf | Edit | Patch
+_REFERRING = (Carried, Splice, Edit, Patch)  # isinstance() with a union is slow
 # A value, references resolved.
 Value = Whole | tuple[Whole, ...] | dict[str, Whole]
 
 
 def bases_of_value(value: Stored) -> set[int]:
     """Give the positions that a stored value refers to."""
-    bases: set[int] = set()
-    if isinstance(value, Carried | Splice | Edit | Patch):
-        bases.add(value.base)
-    bases.update(element.base for element in _elements(value) if isinstance(element, Slice))
+    bases = {value.base} if isinstance(value, _REFERRING) else set()
+    for element in _elements(value):
+        if type(element) is Slice:
+            bases.add(element.base)
     return bases
 
 
 def _elements(value: Stored) -> tuple[Element, ...]:
     match value:
-        case ListOf():
-            return value.elements
         case Splice():
             return value.inserted
-        case DictOf():
-            return tuple(element for _, element in value.items)
+        case ListOf():
+            return value.elements
         case Edit():
-            return tuple(element for _, element in value.changed)
+            return tuple([element for _, element in value.changed])
+        case DictOf():
+            return tuple([element for _, element in value.items])
     return ()
 
 

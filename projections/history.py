@@ -42,7 +42,7 @@ class CheckpointRow(NamedTuple):
 
 # How many ancestors are read at a time.
 _FEW = 16
-_MANY = 1024
+_MANY = 64
 COLUMNS = "h.stream, h.checkpoint_id, h.position, h.applied, h.parent_id, h.hidden, h.bytes, h.metadata"
 
 Indexed = Literal["run_id", "step", "source"]
@@ -248,7 +248,7 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
     def generations(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[list[CheckpointRow]]:
         """Yield what `ancestors` does, several at a time.
 
-        Four times as many each time: few queries, and whoever stops somewhere has not read much more than needed.
+        A few at first, and never very many: whoever stops somewhere has not read much more than needed.
         """
         seen = {row.checkpoint_id}
         parent_id, size = row.parent_id, _FEW
@@ -264,7 +264,7 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
                 yield found
             if len(found) < size:
                 return
-            parent_id, size = found[-1].parent_id, min(4 * size, _MANY)
+            parent_id, size = found[-1].parent_id, _MANY
 
 
 def checkpoint_row(row: tuple[Any, ...]) -> CheckpointRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
 
@@ -11,11 +12,6 @@ __all__ = ["ABOVE_ALL", "Table"]
 
 # A (checkpoint_id, stream), the id as its key, that every other is below.
 ABOVE_ALL = (ABOVE_ALL_IDS, 0)
-
-
-@lru_cache(maxsize=1024)
-def _named(sql: str, suffix: str) -> str:
-    return sql.replace("@", suffix)
 
 
 class Table:
@@ -41,7 +37,5 @@ class Table:
 
     def __init__(self, suffix: str = "") -> None:
         self.suffix = suffix
-
-    def sql(self, sql: str) -> str:
-        """Give the SQL for this table or its shadow."""
-        return _named(sql, self.suffix)
+        # Gives the SQL for this table or its shadow; of as many texts as there are constants.
+        self.sql: Callable[[str], str] = lru_cache(maxsize=None)(lambda sql: sql.replace("@", suffix))

@@ -32,7 +32,7 @@ class Clones:
     """
 
     def __init__(self, max_bytes: int, *, at_once: bool = False) -> None:
-        self._at_once = at_once
+        self.at_once = at_once
         self._makers: Bounded[bytes, Maker] = Bounded(max_bytes * 3 // 4)
         # Decoded once; or of which there are no clones.
         self._seen: Bounded[bytes, bool] = Bounded(max_bytes // 4)
@@ -55,7 +55,7 @@ class Clones:
         if len(data) > _MAX_BYTES_OF_ONE:
             return
         clonable = self._seen.get(data)
-        if clonable is None and not self._at_once:
+        if clonable is None and not self.at_once:
             self._seen.add(data, True, len(data) + 200)
         elif clonable is not False:
             found = maker_of(decoded, data)

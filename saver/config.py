@@ -29,7 +29,9 @@ class Address:
         Raises:
             ConfigError: it has no thread_id, or an id that cannot be stored.
         """
-        configurable = config.get("configurable") if isinstance(config, Mapping) else None
+        # Nearly all are dicts, and asking an abstract class takes longer than all the rest.
+        is_mapping = type(config) is dict or isinstance(config, Mapping)
+        configurable = config.get("configurable") if config is not None and is_mapping else None
         if not configurable or configurable.get("thread_id") is None:
             raise ConfigError(
                 'the config names no thread: pass {"configurable": {"thread_id": "..."}} when invoking the graph'

@@ -11,8 +11,12 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .clones import MSGPACK, Clones
 from .serialising import load, load_plain
+from .snapshot import cut
 
 __all__ = ["Decoder"]
+
+# Smaller elements are no messages.
+_MIN_BYTES_AN_ELEMENT = 64
 
 
 class Decoder:
@@ -46,6 +50,9 @@ class Decoder:
         maker = self._clones.maker(value.data)
         if maker is not None:
             return maker()
+        # What a task wrote, a list of one message or a few, is mostly the end of the next checkpoint's list.
+        if self._clones.at_once and (elements := _few_elements(value.data)) is not None:
+            return self._list_of(elements, self._clones)
         decoded = load(self.serde, value)
         self._clones.learn(value.data, decoded)
         return decoded
@@ -55,15 +62,16 @@ class Decoder:
         several = [element.data for element in elements if element.tag == MSGPACK]
         if type(self.serde) is not JsonPlusSerializer or len(several) < len(elements):
             return [self.value(element) for element in elements]
-        if self._clones is None:
-            return self._decoded(several)
-        makers = self._clones.makers(several)
+        return self._decoded(several) if self._clones is None else self._list_of(several, self._clones)
+
+    def _list_of(self, several: Sequence[bytes], clones: Clones) -> list[Any]:
+        makers = clones.makers(several)
         unknown = [i for i, maker in enumerate(makers) if maker is None]
         made = [maker and maker() for maker in makers]
         if unknown:
             for i, decoded in zip(unknown, self._decoded([several[i] for i in unknown]), strict=True):
                 made[i] = decoded
-                self._clones.learn(several[i], decoded)
+                clones.learn(several[i], decoded)
         return made
 
     def _decoded(self, several: Sequence[bytes]) -> list[Any]:
@@ -72,3 +80,9 @@ class Decoder:
         array = b"\xdd" + len(several).to_bytes(4, "big") + b"".join(several)
         decoded: list[Any] = load(self.serde, Whole(MSGPACK, array))
         return decoded
+
+
+def _few_elements(data: bytes) -> list[bytes] | None:
+    """Cut a short list into the bytes of its elements; None if it is no list, or long, or one of small things."""
+    count = data[0] & 0x0F if data and data[0] & 0xF0 == 0x90 else 0  # msgpack's form for up to 15
+    return cut(data) if count and len(data) >= _MIN_BYTES_AN_ELEMENT * count else None

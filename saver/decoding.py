@@ -34,6 +34,9 @@ from .serialising import load, load_metadata
 
 __all__ = ["Gathered", "Gatherer", "build", "build_write"]
 
+# Of how many checkpoints records are read at once: few enough for all to be remembered until their turn comes.
+_READ_AHEAD = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
@@ -55,6 +58,7 @@ class Gatherer:
         self._views = views
         self._connection = connection
         self._open = log.reader.opener(connection, memory.records)
+        self._open_ahead = partial(log.reader.open_ahead, connection, known=memory.records)
         # Without a reference to this object: memory may be large, and is freed at once if nothing is circular.
         self._resolver = Resolver(partial(_load, self._open), path=log.path, values=memory.values)
 
@@ -69,9 +73,16 @@ class Gatherer:
     def gather_page(self, rows: Sequence[CheckpointRow]) -> list[Gathered]:
         """Do what `gather` does for several, the newest first."""
         writes = self.writes_at(rows)
+        gathered: list[Gathered] = []
         # The oldest first: most are differences to the one before.
-        oldest_first = [self._gather(row, writes(row)) for row in reversed(rows)]
-        return oldest_first[::-1]
+        oldest_first = rows[::-1]
+        for first in range(0, len(oldest_first), _READ_AHEAD):
+            some = [(row, writes(row)) for row in oldest_first[first : first + _READ_AHEAD]]
+            positions = [row.position for row, _ in some]
+            positions += [its.position for _, its_writes in some for its in its_writes]
+            self._open_ahead(positions)
+            gathered += [self._gather(row, its_writes) for row, its_writes in some]
+        return gathered[::-1]
 
     def _gather(self, row: CheckpointRow, writes: Iterable[WritesRow]) -> Gathered:
         put = self.put_of(row)

@@ -105,7 +105,7 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Part
     """
     inner, cipher = serde, None
     # Exactly these: a subclass may do more.
-    if isinstance(serde, EncryptedSerializer) and type(serde) is EncryptedSerializer:
+    if type(serde) is EncryptedSerializer and isinstance(serde, EncryptedSerializer):
         inner, cipher = serde.serde, serde.cipher
     # Another may make something else of the very same value the next time.
     if type(inner) is not JsonPlusSerializer:
