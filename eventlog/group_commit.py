@@ -124,7 +124,8 @@ class GroupCommit:
         database: whose.
         apply: does appends in the transaction that has begun; sets what each comes to, or raises if that cannot be
             said of each alone. Raises GenerationChangedError before it has done anything.
-        committed: is told, after each commit, that it happened.
+        committed: is told, after each commit, that it happened, and on which connection, if nothing has been read
+            there since.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class GroupCommit:
         database: Database,
         *,
         apply: Callable[[apsw.Connection, Sequence[Append]], None],
-        committed: Callable[[], None],
+        committed: Callable[[apsw.Connection | None], None],
     ) -> None:
         self._database = database
         self._apply = apply
@@ -238,7 +239,7 @@ class GroupCommit:
             return False  # one of them: each alone will tell
         for append in appends:
             append.done = True
-        self._committed()
+        self._committed(connection)
         return True
 
     def _lead(self, own: _Caller) -> None:
@@ -269,10 +270,10 @@ class GroupCommit:
                     raise
                 self._one_by_one(connection, batch, appends, e)
             else:
-                self._finish(batch, appends)
+                self._finish(batch, appends, connection)
         except BaseException as e:
             if not isinstance(e, Exception) and self._is_committed(connection, appends):
-                self._finish(batch, appends)
+                self._finish(batch, appends, None)
             else:
                 self._put_back(batch)
             raise
@@ -298,11 +299,11 @@ class GroupCommit:
             for caller in batch:
                 caller.taken = False
 
-    def _finish(self, batch: list[_Caller], appends: Sequence[Append]) -> None:
+    def _finish(self, batch: list[_Caller], appends: Sequence[Append], connection: apsw.Connection | None) -> None:
         for append in appends:
             append.done = True
         try:
-            self._committed()
+            self._committed(connection)
         finally:
             self._tell(batch)
 
@@ -361,7 +362,7 @@ class GroupCommit:
             append.done = begun and self._is_committed(connection, [append])
             raise
         else:
-            self._committed()
+            self._committed(connection)
         append.done = True
         return True
 

@@ -93,6 +93,10 @@ class EventLog(AsyncLogTwins):
         self.reader = EventReader(self.path or "the temporary log")
         self._calls: RunVar[CallQueue] = RunVar("langgraph_eventlog_calls")
         self._clock = clock or _now_us
+        # The head and whether anything has been erased, as the last commit left it, on which connection, and which
+        # version of the file that was; and what that is going to be when the transaction at hand is committed.
+        self._seen: tuple[apsw.Connection, int, Head, bool] | None = None
+        self._seen_next: tuple[Head, bool] | None = None
         self._follower = follower
         database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         try:
@@ -214,8 +218,14 @@ class EventLog(AsyncLogTwins):
                 continue
             append.succeed(recorded)
             head = Head(recorded.position, recorded.link)
+        # What a `decide` did besides, nobody knows here.
+        plain = all(append.decide is None for append in appends)
+        self._seen_next = (head, erased) if plain else None
 
-    def _is_committed(self) -> None:
+    def _is_committed(self, connection: apsw.Connection | None) -> None:
+        seen = self._seen_next
+        # SQLite changes the version with each commit on this connection, and when it first reads after another's.
+        self._seen = None if seen is None or connection is None else (connection, connection.data_version(), *seen)
         self.keys.committed()
         self.appended.notify()
 
@@ -224,6 +234,9 @@ class EventLog(AsyncLogTwins):
 
         And whether anything has ever been erased.
         """
+        seen = self._seen
+        if seen is not None and seen[0] is connection and seen[1] == connection.data_version():
+            return seen[2], seen[3]  # nobody has committed anything since this connection did
         position, link, generation, erased = the_row(connection, _META)
         if self._follower is None:
             if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):

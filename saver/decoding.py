@@ -78,7 +78,7 @@ class Gatherer:
         oldest_first = rows[::-1]
         for first in range(0, len(oldest_first), _READ_AHEAD):
             some = [(row, writes(row)) for row in oldest_first[first : first + _READ_AHEAD]]
-            self._open_ahead(event.position for row, its_writes in some for event in (row, *its_writes))
+            self._open_ahead([row.position for row, _ in some] + [w.position for _, ws in some for w in ws])
             gathered += [self._gather(row, its_writes) for row, its_writes in some]
         return gathered[::-1]
 
