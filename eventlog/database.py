@@ -52,7 +52,9 @@ class Database:
 
     def _new_locks(self) -> None:
         self.write_lock = WriteLock()
-        self._pool_changed = threading.Condition()
+        # A condition's own `with` is Python code: KeyboardInterrupt in it would leave the lock locked for ever.
+        self._pool = threading.RLock()
+        self._pool_changed = threading.Condition(self._pool)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[apsw.Connection]:
@@ -89,12 +91,40 @@ class Database:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[apsw.Connection]:
-        if not self.write_lock.acquire(timeout=self.busy_timeout_ms / 1000):
-            raise self.busy_error()
+        nested, taken = self.write_lock.owned(), False
         try:
+            taken = self.write_lock.acquire(timeout=self.busy_timeout_ms / 1000)
+            if not taken:
+                raise self.busy_error()
             yield self.writer()
         finally:
-            self.write_lock.release()
+            self.let_go(nested=nested, taken=taken)
+
+    def let_go(self, *, nested: bool, taken: bool) -> None:
+        """Let go of the write lock, with nothing left of a transaction; does nothing if that is done.
+
+        KeyboardInterrupt may come when any call has just begun or ended: when the lock was taken and nobody knows it
+        yet, or when a transaction was begun, or was to be ended. So this asks the lock and the connection; and when an
+        interrupt comes before it, or in the midst of it, it has to be called again.
+
+        Args:
+            nested: whether this thread had the lock before it asked for it.
+            taken: whether it is known that it was given.
+        """
+        lock = self.write_lock
+        if nested:
+            if taken:
+                lock.release()
+        elif lock.owned():
+            try:
+                self.roll_back()
+            finally:
+                lock.release_all()
+
+    def roll_back(self) -> None:
+        """Roll back what was left of a transaction; for who has the write lock."""
+        if self._writer is not None and self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
 
     def busy_error(self) -> LogBusyError:
         """Give the error of not having had the write lock within the timeout."""
@@ -162,7 +192,7 @@ class Database:
                     connection.execute("DETACH scratch")
 
     def _take_reader(self) -> apsw.Connection:
-        with self._pool_changed:
+        with self._pool:
             self._check_open()
             self._readers_in_use += 1
             if self._idle_readers:
@@ -175,7 +205,7 @@ class Database:
             raise
 
     def _give_back(self, connection: apsw.Connection) -> None:
-        with self._pool_changed:
+        with self._pool:
             keep = self._closed_because is None and len(self._idle_readers) < _MAX_IDLE_READERS
             if keep:
                 self._idle_readers.append(connection)
@@ -184,7 +214,7 @@ class Database:
         self._leave_pool()
 
     def _leave_pool(self) -> None:
-        with self._pool_changed:
+        with self._pool:
             self._readers_in_use -= 1
             self._pool_changed.notify_all()
 
@@ -225,15 +255,23 @@ class Database:
 
         Closing again does nothing.
         """
-        with self.write_lock:
-            with self._pool_changed:
+        nested, taken = self.write_lock.owned(), False
+        try:
+            taken = self.write_lock.acquire()
+            with self._pool:
                 if self._closed_because is not None:
                     return
                 self._closed_because = "is closed"
             self._close_idle()
+        finally:
+            try:
+                self.let_go(nested=nested, taken=taken)
+            except BaseException:
+                self.let_go(nested=nested, taken=False)
+                raise
 
     def _close_idle(self) -> None:
-        with self._pool_changed:
+        with self._pool:
             idle, self._idle_readers = self._idle_readers, []
         writer, self._writer = self._writer, None
         for connection in [*idle, writer]:
@@ -246,7 +284,7 @@ class Database:
 
     def _before_fork(self) -> None:
         self.write_lock.acquire()
-        self._pool_changed.acquire()
+        self._pool.acquire()
         if self.private:
             return
         deadline = time.monotonic() + _FORK_WAIT_S
@@ -255,7 +293,7 @@ class Database:
         self._close_idle()
 
     def _after_fork_in_parent(self) -> None:
-        self._pool_changed.release()
+        self._pool.release()
         self.write_lock.release()
 
     def _after_fork_in_child(self) -> None:
@@ -279,11 +317,19 @@ class WriteLock:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.acquire = self._lock.acquire
+        self.owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # Condition uses it, too
         self.released: Callable[[], None] | None = None
 
     def release(self) -> None:
         """Let go once."""
         self._lock.release()
+        if self.released is not None:
+            self.released()
+
+    def release_all(self) -> None:
+        """Let go altogether."""
+        while self.owned():
+            self._lock.release()
         if self.released is not None:
             self.released()
 
@@ -313,8 +359,15 @@ class _Transaction:
             else:
                 self._database.translating().__exit__(kind, e, tb)
         finally:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        try:
             if self._connection.in_transaction:
-                self._execute("ROLLBACK")
+                self._connection.execute("ROLLBACK")
+        except BaseException:
+            with self._database.translating():
+                raise
 
     def _execute(self, sql: str) -> None:
         try:

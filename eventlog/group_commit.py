@@ -9,7 +9,7 @@ that is alone does just what it would do without a queue. What follows from it:
 - A caller is told of its event only after the COMMIT that it was in.
 - Work stays in the queue until it is done, or its caller has withdrawn it. A leader that is stopped in the middle
   (an error, KeyboardInterrupt, SystemExit) rolls back and lets go of the lock; the next one finds the queue as it was.
-  If it was stopped after COMMIT, it looks in the file for its last event, and the others are told that theirs are in.
+  If it was stopped after COMMIT, it looks in the file for the events, and the others are told that theirs are in.
 - One that fails before it has changed anything (a base that was erased, a `decide` that raises one of the log's
   errors) fails alone. Anything else that fails, COMMIT included, rolls the batch back; then each is done again in a
   transaction of its own, and those that fail again get their error. `decide` may therefore be called more than once.
@@ -35,6 +35,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import apsw
 
@@ -90,6 +91,11 @@ class Append:
         """Set what went wrong; it counts once `done` is set."""
         self.recorded, self._error = None, error
 
+    @property
+    def failed(self) -> bool:
+        """Whether `result` raises."""
+        return self._error is not None
+
     def result(self) -> RecordedEvent | None:
         """Give what was appended, or raise what went wrong, once."""
         error, self._error = self._error, None
@@ -124,8 +130,7 @@ class GroupCommit:
         database: whose.
         apply: does appends in the transaction that has begun; sets what each comes to, or raises if that cannot be
             said of each alone. Raises GenerationChangedError before it has done anything.
-        committed: is told, after each commit, that it happened, and on which connection, if nothing has been read
-            there since.
+        committed: is told, after each commit, on which connection; nothing has been read there since.
     """
 
     def __init__(
@@ -133,7 +138,7 @@ class GroupCommit:
         database: Database,
         *,
         apply: Callable[[apsw.Connection, Sequence[Append]], None],
-        committed: Callable[[apsw.Connection | None], None],
+        committed: Callable[[apsw.Connection], None],
     ) -> None:
         self._database = database
         self._apply = apply
@@ -153,29 +158,17 @@ class GroupCommit:
             GenerationChangedError: look at the projections again, and run those that are not `done` once more.
             LogClosedError, LogReadOnlyError, LogIOError: those that are not `done` were not begun.
         """
-        lock = self._database.write_lock
-        appends = [append for append in appends if not append.done]
-        if not self._queue and lock.acquire(blocking=False):
-            try:
-                if self._done_at_once(appends):
-                    return
-            finally:
-                lock.release()
-        caller = _Caller(appends)
-        with self._mutex:
-            self._queue.append(caller)
-        deadline = 0.0
+        caller = _Caller([append for append in appends if not append.done])
         try:
+            if not self._queue and self._holding_the_lock(partial(self._done_at_once, caller)):
+                return
+            with self._mutex:
+                self._queue.append(caller)
+            deadline = 0.0
             while not caller.done:
-                if lock.acquire(blocking=False):
-                    try:
-                        self._lead(caller)
-                    except BaseException:
-                        self._withdraw(caller)
-                        raise
-                    finally:
-                        lock.release()
-                elif caller.wake is None:
+                if self._holding_the_lock(partial(self._lead, caller)):
+                    continue
+                if caller.wake is None:
                     wake = threading.Lock()
                     wake.acquire()
                     caller.wake = wake  # and look once more: who let go before this told nobody
@@ -187,10 +180,25 @@ class GroupCommit:
             self._wake_next()  # it may have been this one's turn
             raise
 
+    def _holding_the_lock(self, work: Callable[[apsw.Connection], bool]) -> bool:
+        """Do something with the writing connection if nobody has the lock, and tell whether it is done."""
+        lock = self._database.write_lock
+        nested, taken = lock.owned(), False
+        try:
+            taken = lock.acquire(blocking=False)
+            return taken and work(self._writer(nested))
+        finally:
+            try:
+                self._database.let_go(nested=nested, taken=taken)
+            except BaseException:
+                self._database.let_go(nested=nested, taken=False)
+                raise
+
     def _wait(self, caller: _Caller, wake: threading.Lock, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0 and self._withdraw(caller):
             self._fail_all(caller, self._database.busy_error())
+            self._wake_next()  # it may have been told that it is its turn
             return
         wake.acquire(timeout=min(left, _LOOK_S) if left > 0 else _LOOK_S)
 
@@ -218,34 +226,42 @@ class GroupCommit:
 
     # What the leader does, while it holds the lock.
 
-    def _writer(self) -> apsw.Connection:
+    def _writer(self, nested: bool) -> apsw.Connection:
         connection = self._database.writer()
-        if connection.in_transaction:
+        if nested and connection.in_transaction:
             raise ConfigError(
                 "an append inside a write transaction of the same thread: a projection cannot append while it is "
                 "told of an event. Nothing was appended"
             )
         return connection
 
-    def _done_at_once(self, appends: Sequence[Append]) -> bool:
+    def _done_at_once(self, caller: _Caller, connection: apsw.Connection) -> bool:
         """Do appends when nobody waits: what the queue would come to, for less."""
-        connection = self._writer()
+        appends, begun = caller.appends, False
         try:
             with self._database.transaction(connection):
+                begun = True
                 self._apply(connection, appends)
-        except EventLogError:
+        except EventLogError as e:
             if len(appends) == 1:
                 raise
+            if not begun and isinstance(e, LogBusyError):
+                self._fail_all(caller, e)  # all of them have waited
+                return True
             return False  # one of them: each alone will tell
         for append in appends:
             append.done = True
         self._committed(connection)
         return True
 
-    def _lead(self, own: _Caller) -> None:
-        connection = self._writer()
-        while not own.done:
-            self._commit_some(connection)
+    def _lead(self, own: _Caller, connection: apsw.Connection) -> bool:
+        try:
+            while not own.done:
+                self._commit_some(connection)
+        except BaseException:
+            self._withdraw(own)
+            raise
+        return True
 
     def _commit_some(self, connection: apsw.Connection) -> None:
         with self._mutex:
@@ -270,12 +286,11 @@ class GroupCommit:
                     raise
                 self._one_by_one(connection, batch, appends, e)
             else:
-                self._finish(batch, appends, connection)
+                self._finish(connection, batch, appends)
         except BaseException as e:
-            if not isinstance(e, Exception) and self._is_committed(connection, appends):
-                self._finish(batch, appends, None)
-            else:
-                self._put_back(batch)
+            if not isinstance(e, Exception):
+                self._look_what_is_committed(connection, appends)
+            self._tell(batch)
             raise
 
     def _take(self) -> list[_Caller]:
@@ -294,12 +309,7 @@ class GroupCommit:
                 batch.append(caller)
         return batch
 
-    def _put_back(self, batch: list[_Caller]) -> None:
-        with self._mutex:
-            for caller in batch:
-                caller.taken = False
-
-    def _finish(self, batch: list[_Caller], appends: Sequence[Append], connection: apsw.Connection | None) -> None:
+    def _finish(self, connection: apsw.Connection, batch: list[_Caller], appends: Sequence[Append]) -> None:
         for append in appends:
             append.done = True
         try:
@@ -308,6 +318,7 @@ class GroupCommit:
             self._tell(batch)
 
     def _tell(self, batch: list[_Caller]) -> None:
+        """Tell those whose appends are done; the others are in the queue again, as they were."""
         with self._mutex:
             for caller in batch:
                 caller.done = all(append.done for append in caller.appends)
@@ -358,22 +369,21 @@ class GroupCommit:
             if not begun and isinstance(e, LogBusyError):
                 return False  # whoever leads next waits, and tells all
             append.fail(e)
-        except BaseException:
-            append.done = begun and self._is_committed(connection, [append])
-            raise
-        else:
-            self._committed(connection)
+            append.done = True
+            return True
         append.done = True
+        self._committed(connection)
         return True
 
-    def _is_committed(self, connection: apsw.Connection, appends: Sequence[Append]) -> bool:
-        """Tell whether the transaction that ended just now was committed, by an event that it appended."""
-        for append in reversed(appends):
+    def _look_what_is_committed(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
+        """After an interrupt: an append whose event is in the file is done."""
+        self._database.roll_back()  # where the interrupt left a transaction, what is in it would be taken for committed
+        for append in appends:
             recorded = append.recorded
-            if recorded is not None:
+            if not append.done and recorded is not None:
                 sql = "SELECT 1 FROM event WHERE position = ? AND link = ?"
-                return connection.execute(sql, (recorded.position, recorded.link)).fetchone() is not None
-        return False
+                found = connection.execute(sql, (recorded.position, recorded.link)).fetchone()
+                append.done = found is not None
 
 
 def _another(e: LogBusyError) -> LogBusyError:

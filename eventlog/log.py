@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -101,7 +102,8 @@ class EventLog(AsyncLogTwins):
         database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         try:
             self._open(database)
-            database.in_child.append(self.appended.renew)
+            self._renew()
+            database.in_child += [self.appended.renew, self._renew]
             self._group = GroupCommit(database, apply=self._apply, committed=self._is_committed)
             self._database = database
             self._generation = self._attach()
@@ -138,6 +140,9 @@ class EventLog(AsyncLogTwins):
             raise LogOpenError(
                 f"{self.path} may not be written: mend its permissions, or read it with read_only=True", path=self.path
             ) from e
+
+    def _renew(self) -> None:
+        self._attaching = threading.Lock()
 
     def _attach(self) -> int | None:
         return None if self._follower is None else self._follower.attach(self)
@@ -184,27 +189,34 @@ class EventLog(AsyncLogTwins):
         database = self.database
         database.check_writable()
         while True:
+            generation = self._generation
             try:
                 self._group.run(appends)
                 return
             except GenerationChangedError:
+                self._attach_again(generation)
+
+    def _attach_again(self, generation: int | None) -> None:
+        """Look at the projections, once for all threads that found another generation than this."""
+        with self._attaching:
+            if self._generation == generation:
                 self._generation = self._attach()
 
     def _apply(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
         """Do appends in the transaction that has begun."""
         self.keys.begin()
-        head, erased = self._head_of_generation(connection)
+        head, erased = self._head_as_seen(connection) or self._head_of_generation(connection)
         for append in appends:
             changes = connection.total_changes()
             try:
                 prepared = append.prepared
                 if append.decide is not None:
                     event = append.decide(connection)
+                    head, erased = self._head_of_generation(connection)  # it may itself append and erase: compaction
                     if event is None:
                         append.succeed(None)
                         continue
                     prepared = appender.prepare(event)
-                    head = self.reader.head(connection)  # it may itself append, as compaction does
                 assert prepared is not None
                 if prepared.bases:
                     appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
@@ -222,21 +234,25 @@ class EventLog(AsyncLogTwins):
         plain = all(append.decide is None for append in appends)
         self._seen_next = (head, erased) if plain else None
 
-    def _is_committed(self, connection: apsw.Connection | None) -> None:
+    def _is_committed(self, connection: apsw.Connection) -> None:
         seen = self._seen_next
         # SQLite changes the version with each commit on this connection, and when it first reads after another's.
-        self._seen = None if seen is None or connection is None else (connection, connection.data_version(), *seen)
+        self._seen = None if seen is None else (connection, connection.data_version(), *seen)
         self.keys.committed()
         self.appended.notify()
+
+    def _head_as_seen(self, connection: apsw.Connection) -> tuple[Head, bool] | None:
+        """Give what `_head_of_generation` would when a transaction has just begun; None if that has to be asked."""
+        seen = self._seen
+        if seen is None or seen[0] is not connection or seen[1] != connection.data_version():
+            return None
+        return seen[2], seen[3]  # nobody has committed anything since this connection did
 
     def _head_of_generation(self, connection: apsw.Connection) -> tuple[Head, bool]:
         """Give the head, if the projections still have the shape that they had when they were looked at.
 
         And whether anything has ever been erased.
         """
-        seen = self._seen
-        if seen is not None and seen[0] is connection and seen[1] == connection.data_version():
-            return seen[2], seen[3]  # nobody has committed anything since this connection did
         position, link, generation, erased = the_row(connection, _META)
         if self._follower is None:
             if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):

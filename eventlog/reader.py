@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import apsw
 
-from .bounded import Bounded
+from .bounded import Bounded, Recent
 from .errors import CorruptRecordError
 from .event import DeleteForRuns, EventData, Field, Head, Kind, Prune, RecordedEvent
 from .opened import OpenedRecord, RecordRow
@@ -29,10 +30,11 @@ _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
   ORDER BY 1 LIMIT ?3) ORDER BY e.position"""
 _HEAD = "SELECT head, link FROM meta"
 _RECORD = "SELECT kind, stream, record, digest FROM event WHERE position = ?"
+# What one reading transaction keeps of the records that it has read: most are read for several of their values.
+_MAX_BYTES_OF_RECORDS = 64 * 1024 * 1024
 # So many are asked for in one query.
 _FEW = 16
 _RECORDS = f"SELECT position, kind, stream, record, digest FROM event WHERE position IN ({', '.join('?' * _FEW)})"
-_MAX_BYTES_OF_RECORDS = 4 * 1024 * 1024
 
 Row = tuple[Any, ...]
 
@@ -79,6 +81,12 @@ class EventReader:
                 known.add(position, opened, opened.memory)
         return opened
 
+    def opener(
+        self, connection: apsw.Connection, known: Bounded[int, OpenedRecord] | None = None
+    ) -> Callable[[int], OpenedRecord | None]:
+        """Give what does as `open`, for as long as the caller's transaction lasts, and reads hardly a record twice."""
+        return partial(self.open, connection, known=Recent(_MAX_BYTES_OF_RECORDS, known))
+
     def open_ahead(
         self, connection: apsw.Connection, positions: Iterable[int], known: Bounded[int, OpenedRecord]
     ) -> None:
@@ -99,10 +107,10 @@ class EventReader:
         """Give what puts values together, for as long as the caller's transaction lasts."""
 
         def load(position: int, field: Field) -> Stored | None:
-            found = self.open(connection, position, records)
+            found = open_record(position)
             return None if found is None else found.stored(field)
 
-        records: Bounded[int, OpenedRecord] = Bounded(_MAX_BYTES_OF_RECORDS)
+        open_record = self.opener(connection)
         return Resolver(load, path=self._path)
 
     def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:

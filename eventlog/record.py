@@ -90,10 +90,10 @@ class RecordFormatError(ValueError):
 
 
 def encode(body: bytes, bases: Iterable[int] = ()) -> bytes:
-    """Give the record that holds `body` and names the positions `bases`.
+    """Give the record that holds `body` and names the positions `bases`, at most MAX_BASES.
 
     Raises:
-        RecordTooLargeError: the body is larger than MAX_BODY_BYTES, or the bases are more than MAX_BASES.
+        RecordTooLargeError: the body is larger than MAX_BODY_BYTES.
     """
     if len(body) > MAX_BODY_BYTES:
         raise RecordTooLargeError(size=len(body), limit=MAX_BODY_BYTES)

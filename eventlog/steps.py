@@ -4,7 +4,8 @@ A thread for each task that appends would wait for the others most of the time, 
 the interpreter. So async code puts such calls into a queue, for each log and event loop, and one worker thread does
 what is in it: the first steps of each, one append for all (see `group_commit`), the last steps of each, and one word
 to the event loop. While it is at that the next calls arrive. If what it took keeps it busy for long, because of a
-serializer or another process, another worker begins with what has come meanwhile.
+serializer or another process, another worker begins with what has come meanwhile, and with what the first one has
+ready: no call waits for the serializer of another.
 """
 
 from __future__ import annotations
@@ -170,7 +171,11 @@ def _nothing() -> None:
 def _later() -> Callable[[float, Callable[[], None]], object]:
     """Give what calls a function in the running event loop after some seconds."""
     if sniffio.current_async_library() == "asyncio":
-        return asyncio.get_running_loop().call_later
+        # The loop is not kept: what holds this is held for as long as the loop is, and so both would be for ever.
+        def later_on_asyncio(seconds: float, function: Callable[[], None]) -> None:
+            asyncio.get_running_loop().call_later(seconds, function)
+
+        return later_on_asyncio
     import trio
 
     async def sleep(seconds: float, function: Callable[[], None]) -> None:
@@ -189,6 +194,7 @@ class CallQueue:
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._waiting: deque[_Call[Any]] = deque()
+        self._ready: list[_Call[Any]] = []  # their appends come next, by whichever worker
         self._threads = worker_threads()
         self._workers = 0
         self._since = 0.0  # when a worker last took something
@@ -212,18 +218,18 @@ class CallQueue:
             busy = self._workers > 0 and time.monotonic() - self._since < _LONG_S
         if not busy:
             self._begin_another(log)
-        if self._waiting and not self._will_look:
+        if (self._waiting or self._ready) and not self._will_look:
             self._will_look = True
             self._later(_LONG_S, partial(self._look_again, log))
 
     def _look_again(self, log: EventLog) -> None:
         self._will_look = False
-        if self._waiting:
+        if self._waiting or self._ready:
             self._look(log)
 
     def _begin_another(self, log: EventLog) -> None:
         with self._mutex:
-            if not self._waiting or self._workers >= MAX_THREADS:
+            if not (self._waiting or self._ready) or self._workers >= MAX_THREADS:
                 return
             self._workers += 1
             self._since = time.monotonic()
@@ -241,26 +247,51 @@ class CallQueue:
     def _work(self, log: EventLog) -> None:
         while True:
             with self._mutex:
-                if not self._waiting:
+                if not self._waiting and not self._ready:
                     self._workers -= 1
                     return
                 self._since = time.monotonic()
-            self._do_some(log)
+            self._make_ready()
+            self._append_ready(log)
 
-    def _do_some(self, log: EventLog) -> None:
-        calls: list[_Call[Any]] = []
+    def _make_ready(self) -> None:
+        """Do the first steps of what is waiting."""
         until = time.monotonic() + _LONG_S
-        while len(calls) < _MAX_CALLS and time.monotonic() < until and (call := self._next()) is not None:
-            call.go_on(None)
-            calls.append(call)
-        left = [call for call in calls if call.append is not None]
-        while left:
-            _append_all(log, [call.append for call in left if call.append is not None])
-            for call in left:
+        while len(self._ready) < _MAX_CALLS and time.monotonic() < until and (call := self._next()) is not None:
+            self._go_on(call, None)
+
+    def _append_ready(self, log: EventLog) -> None:
+        """Append what is ready, and do the last steps."""
+        with self._mutex:
+            calls, self._ready = self._ready, []
+        appends = [call.append for call in calls if call.append is not None]
+        if appends:
+            _append_all(log, appends)
+        through: list[_Call[Any]] = []
+        again: list[_Call[Any]] = []
+        for call in calls:
+            if call.append is not None and call.append.failed:
+                again.append(call)  # it may have to serialise once more
+                continue
+            if call.append is not None:
                 call.go_on(call.append)
-            left = [call for call in left if call.append is not None]
-        if calls:
-            calls[0].tell(calls)  # all are of one event loop
+            (through if call.append is None else again).append(call)
+        _tell(through)
+        for call in again:
+            self._go_on(call, call.append)
+
+    def _go_on(self, call: _Call[Any], done: Append | None) -> None:
+        call.go_on(done)
+        if call.append is None:
+            _tell([call])
+            return
+        with self._mutex:
+            self._ready.append(call)
+
+
+def _tell(calls: list[_Call[Any]]) -> None:
+    if calls:
+        calls[0].tell(calls)  # all are of one event loop
 
 
 def _append_all(log: EventLog, appends: list[Append]) -> None:

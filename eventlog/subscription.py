@@ -35,7 +35,9 @@ class Appended:
 
     def renew(self) -> None:
         """Begin anew in a child process."""
-        self._changed = threading.Condition()
+        # A condition's own `with` is Python code: KeyboardInterrupt in it would leave the lock locked for ever.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._waiting = 0
         self._wakers: set[Callable[[], None]] = set()
 
@@ -45,7 +47,7 @@ class Appended:
         # Each append comes here, and mostly nobody waits. Who begins to wait after this question looks at `seen` first.
         if not self._waiting and not self._wakers:
             return
-        with self._changed:
+        with self._lock:
             self._changed.notify_all()
             wakers = list(self._wakers)
         for wake in wakers:
@@ -54,17 +56,17 @@ class Appended:
     @contextlib.contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
         """Have a function called, in whichever thread, each time that something happens in the block."""
-        with self._changed:
+        with self._lock:
             self._wakers.add(wake)
         try:
             yield
         finally:
-            with self._changed:
+            with self._lock:
                 self._wakers.discard(wake)
 
     def wait(self, seen: int, timeout_s: float) -> None:
         """Wait until something has happened since `seen` was read, or for so long."""
-        with self._changed:
+        with self._lock:
             self._waiting += 1
             try:
                 self._changed.wait_for(lambda: self.seen != seen, timeout_s)

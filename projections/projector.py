@@ -57,31 +57,32 @@ class Projector:
             NewerFormatError: a newer version of this library has changed their shape.
         """
         self._log = log
-        self._builtin = BuiltIn(log.reader, log.keys)
-        generation = self._check_read_only(log) if log.database.read_only else self._ensure_all(log)
+        views = BuiltIn(log.reader, log.keys)
+        generation = self._check_read_only(log, views) if log.database.read_only else self._ensure_all(log, views)
+        self._builtin = views  # not before it knows what the file declares: other threads append and list meanwhile
         for registered in self._registered:
             registered.attach(log)
         return generation
 
-    def _ensure_all(self, log: EventLog) -> int:
+    def _ensure_all(self, log: EventLog, views: BuiltIn) -> int:
         while True:
-            generation = self._ensure_builtin(log)
+            generation = self._ensure_builtin(log, views)
             try:
-                return declare(log, self.views, self._indexed_metadata, generation)
+                return declare(log, views, self._indexed_metadata, generation)
             except GenerationChangedError:
                 continue  # another process has changed the tables meanwhile: look again
 
-    def _ensure_builtin(self, log: EventLog) -> int:
+    def _ensure_builtin(self, log: EventLog, views: BuiltIn) -> int:
         while True:
             with log.database.writing() as connection:
                 versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
-                up_to_date = self._is_up_to_date(log, versions)
+                up_to_date = self._is_up_to_date(log, views, versions)
                 if not versions and log.reader.head(connection).position == 0:
-                    create_tables(connection, self.views)
-                    record_versions(connection, self.views)
+                    create_tables(connection, views)
+                    record_versions(connection, views)
                     up_to_date = True
                 if up_to_date:
-                    self.views.metadata_index.look(connection)
+                    views.metadata_index.look(connection)
                     generation: int = the_row(connection, GENERATION)[0]
                     return generation
             if wait_for_another(log):
@@ -90,19 +91,19 @@ class Projector:
             with contextlib.suppress(RebuildTakenOverError):
                 rebuild(log)
 
-    def _check_read_only(self, log: EventLog) -> int:
+    def _check_read_only(self, log: EventLog, views: BuiltIn) -> int:
         with log.database.reading() as connection:
             versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
             generation: int = the_row(connection, GENERATION)[0]
-        if not self._is_up_to_date(log, versions):
+        if not self._is_up_to_date(log, views, versions):
             raise LogDamagedError(
                 f"the projections of {log.path} are of an older version, and read_only=True does not rebuild them: "
                 "open it once for writing"
             )
         return generation
 
-    def _is_up_to_date(self, log: EventLog, versions: dict[str, int]) -> bool:
-        for table in self.views.tables:
+    def _is_up_to_date(self, log: EventLog, views: BuiltIn, versions: dict[str, int]) -> bool:
+        for table in views.tables:
             found = versions.get(table.name, 0)
             if found > table.schema_version:
                 raise NewerFormatError(
@@ -112,7 +113,7 @@ class Projector:
                     found=found,
                     supported=table.schema_version,
                 )
-        return all(versions.get(table.name) == table.schema_version for table in self.views.tables)
+        return all(versions.get(table.name) == table.schema_version for table in views.tables)
 
     def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:
         """Take in an event in the transaction that appends it."""

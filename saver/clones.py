@@ -16,6 +16,8 @@ _MAX_BYTES_OF_ONE = 1024 * 1024
 # A decoded object, and what makes clones of it, are several times as large as its bytes.
 _SIZE_FACTOR = 6
 _SIZE_OF_MAKER = 1_000
+# A list, dict or model takes so much, even if it is serialised to one byte.
+_SIZE_OF_CONTAINER = 300
 
 
 class Clones:
@@ -56,8 +58,10 @@ class Clones:
         if clonable is None and not self.at_once:
             self._seen.add(data, True, len(data) + 200)
         elif clonable is not False:
-            maker = maker_of(decoded, data)
-            if maker is None:
+            found = maker_of(decoded, data)
+            if found is None:
                 self._seen.add(data, False, len(data) + 200)
             else:
-                self._makers.add(data, maker, _SIZE_FACTOR * len(data) + _SIZE_OF_MAKER)
+                maker, containers = found
+                size = max(_SIZE_FACTOR * len(data) + _SIZE_OF_MAKER, _SIZE_OF_CONTAINER * containers)
+                self._makers.add(data, maker, size)

@@ -57,10 +57,11 @@ class _UnknownError(Exception):
     """It is not known how to make an exact clone."""
 
 
-def maker_of(decoded: Any, data: bytes) -> Maker | None:
+def maker_of(decoded: Any, data: bytes) -> tuple[Maker, int] | None:
     """Give what makes clones of an object that JsonPlusSerializer has decoded from msgpack bytes.
 
-    None if there are none, or if decoding again is as fast. The object itself may change afterwards.
+    And how many lists, dicts and models are in it. None if there are no clones, or if decoding again is as fast. The
+    object itself may change afterwards.
     """
     try:
         # The bytes, too, because the object does not show whether the serializer warned, or refused something in it:
@@ -73,7 +74,7 @@ def maker_of(decoded: Any, data: bytes) -> Maker | None:
     except (_UnknownError, RecursionError):
         return None
     # What is in it twice would be two objects in a clone.
-    return maker if len(set(seen)) == len(seen) else None
+    return (maker, len(seen)) if len(set(seen)) == len(seen) else None
 
 
 def clone_of_plain(value: Any) -> Any:

@@ -8,10 +8,9 @@ from typing import Any
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ..eventlog.plain import unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .clones import MSGPACK, Clones
-from .serialising import load
+from .serialising import load, load_plain
 from .snapshot import cut
 
 __all__ = ["Decoder"]
@@ -28,7 +27,8 @@ class Decoder:
         clones: of what it decoded before; None: everything is decoded.
 
     What is decoded, or cloned, shares nothing that can be changed with anything else. Every method raises DecodingError
-    if the serializer cannot decode: another one made the bytes, with another key for instance.
+    if the serializer cannot decode: another one made the bytes, with another key for instance; and LogDamagedError if
+    plain data is damaged.
     """
 
     def __init__(self, serde: SerializerProtocol, clones: Clones | None) -> None:
@@ -41,7 +41,7 @@ class Decoder:
             return self._list(value)
         if isinstance(value, dict):
             return {key: self.value(element) for key, element in value.items()}
-        return unpack(value.data) if value.tag == PLAIN_TAG else self.whole(value)
+        return load_plain(value.data) if value.tag == PLAIN_TAG else self.whole(value)
 
     def whole(self, value: Whole) -> Any:
         """Give the object that the serializer made the bytes of."""

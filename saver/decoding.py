@@ -57,7 +57,7 @@ class Gatherer:
         self._log = log
         self._views = views
         self._connection = connection
-        self._open = partial(log.reader.open, connection, known=memory.records)
+        self._open = log.reader.opener(connection, memory.records)
         self._open_ahead = partial(log.reader.open_ahead, connection, known=memory.records)
         # Without a reference to this object: memory may be large, and is freed at once if nothing is circular.
         self._resolver = Resolver(partial(_load, self._open), path=log.path, values=memory.values)
@@ -78,7 +78,9 @@ class Gatherer:
         oldest_first = rows[::-1]
         for first in range(0, len(oldest_first), _READ_AHEAD):
             some = [(row, writes(row)) for row in oldest_first[first : first + _READ_AHEAD]]
-            self._open_ahead([row.position for row, _ in some] + [w.position for _, ws in some for w in ws])
+            positions = [row.position for row, _ in some]
+            positions += [its.position for _, its_writes in some for its in its_writes]
+            self._open_ahead(positions)
             gathered += [self._gather(row, its_writes) for row, its_writes in some]
         return gathered[::-1]
 

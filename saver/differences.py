@@ -1,7 +1,8 @@
 """Storing a value as what differs from its parent's: by reference, as a difference, or whole.
 
 The value that was given is the truth: a difference is made from its serialised bytes and the parent's, and is stored
-only if it is smaller. Keyframes bound what reading costs: differences since the last one never outweigh it.
+only if it is smaller. Keyframes bound what reading costs: differences since the last one never outweigh it, and it and
+they never weigh more than twice what the value does.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
             since = before.since + weight_of_difference(difference)
-            # Differences weigh at most as much as what they are to: so much more is read, and no more.
-            if since <= before.keyframe:
+            # Differences weigh at most as much as what they are to, and both together at most twice as much as what
+            # they come to, which may have become smaller: so much more is read, and no more.
+            if since <= min(before.keyframe, 2 * parts.size - before.keyframe):
                 patches = before.patches + isinstance(difference, Patch)
                 return difference, KnownValue(None, parts, before.keyframe, since, patches)
     return _in_full(parts), KnownValue(None, parts, parts.size)

@@ -16,9 +16,10 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ..eventlog.body import bases_of
 from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
 from ..eventlog.event import NewEvent, Put, PutWrites, Write
-from ..eventlog.record import MAX_BODY_BYTES
+from ..eventlog.record import MAX_BASES, MAX_BODY_BYTES
 from ..eventlog.value import Stored
 from .config import Address, text
 from .differences import express
@@ -104,6 +105,9 @@ def encode_put(
         frame=frame,
         rest=dump(serde, rest, "checkpoint") if rest else None,
     )
+    # So many events are referred to only by tens of thousands of channels, or tasks: they are counted only then.
+    if known is not None and len(channels) + len(known.written) > MAX_BASES - 2 and len(bases_of(put)) > MAX_BASES:
+        return encode_put(serde, config, address, checkpoint, metadata, known=None)
     return EncodedPut(NewEvent(put, address.thread_id, address.namespace), serde, now, fields_now)
 
 

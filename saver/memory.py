@@ -69,7 +69,17 @@ class Memory:
         if getattr(serde, "_custom_unpack_ext_hook", True):
             return None
         with self._lock:
-            found = self._clones.get(serde)
-            if found is None:
-                found = self._clones[serde] = Clones(self._max_bytes // 4, at_once=self._at_once)
+            found = self._clones.pop(serde, None) or Clones(self._max_bytes // 4, at_once=self._at_once)
+            self._make_room()
+            self._clones[serde] = found  # as the last one: it was used last
             return found
+
+    def _make_room(self) -> None:
+        """Let go of the clones of the serializers that were not used for longest: each clone of a saver has its own."""
+        others = list(self._clones.items())
+        used = sum(clones.used_bytes for _, clones in others)
+        for serde, clones in others:
+            if used <= self._max_bytes // 4:
+                break
+            del self._clones[serde]
+            used -= clones.used_bytes

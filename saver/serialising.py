@@ -9,11 +9,11 @@ from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import DecodingError, EncodingError
+from ..eventlog.errors import DecodingError, EncodingError, LogDamagedError
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Whole
 
-__all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata"]
+__all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata", "load_plain"]
 
 _MAX_DEPTH = 100
 _CONTAINERS = (dict, list, tuple)
@@ -60,6 +60,21 @@ def dump_plain(serde: SerializerProtocol, value: Any, field: str) -> Whole:
     return Whole(PLAIN_TAG, packed)
 
 
+def load_plain(packed: bytes) -> Any:
+    """Give what plain data stands for, anew at each call.
+
+    Raises:
+        LogDamagedError: it is damaged.
+    """
+    try:
+        return unpack(packed)
+    except PlainDataError as e:
+        raise LogDamagedError(
+            f"the metadata, or a map, of a checkpoint cannot be read: {e}. verify() lists all damage; if it is in a "
+            "projection, rebuild() mends it"
+        ) from e
+
+
 def dump_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any], what: str = "metadata") -> bytes:
     """Encode metadata: plain data, with the serializer's bytes for what is not.
 
@@ -81,8 +96,13 @@ def dump_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any], what: 
 
 
 def load_metadata(serde: SerializerProtocol, packed: bytes) -> Any:
-    """Give what `dump_metadata` was given; tuples have become lists, as in JSON."""
-    return _revive(serde, unpack(packed))
+    """Give what `dump_metadata` was given; tuples have become lists, as in JSON.
+
+    Raises:
+        DecodingError: the serializer cannot read something in it.
+        LogDamagedError: it is damaged.
+    """
+    return _revive(serde, load_plain(packed))
 
 
 def _revive(serde: SerializerProtocol, value: Any) -> Any:

@@ -28,6 +28,10 @@ class Written:
         self._in_table = 0
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Give how many values there are."""
+        return len(self._values)
+
     def add(self, data: PutWrites, position: int) -> int:
         """Take in a put_writes that has been appended; give about how many bytes that takes in memory."""
         more = 0

@@ -145,7 +145,7 @@ def _read(connection: sqlite3.Connection) -> Log:
             _check(kind in (PUT, PUT_WRITES), "only puts and put_writes are erased")
             log.erased[position] = kind
         else:
-            event, inner = _event(events[position], streams, lambda base, at=position: _base(events, base, at))
+            event, inner = _event(events[position], streams, lambda base, at=position: _body_of_base(events, base, at))
             kind = event.kind
             log.events[position] = event
             if kind == COMPACTION:
@@ -199,7 +199,7 @@ def _event(
 # Section 3.
 
 
-def _base(events: dict[int, tuple[Any, ...]], base: int, position: int) -> bytes:
+def _body_of_base(events: dict[int, tuple[Any, ...]], base: int, position: int) -> bytes:
     _check(base in events and base < position and events[base][2] == PUT_WRITES, "a patch is to an earlier put_writes")
     return _record(events[base][4], None)[1]
 

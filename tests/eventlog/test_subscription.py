@@ -25,8 +25,8 @@ with EventLogSaver(sys.argv[1]) as saver:
 class _Announcing(threading.Condition):
     """Says, with its lock held, that someone is about to wait."""
 
-    def __init__(self, waiting: threading.Event) -> None:
-        super().__init__()
+    def __init__(self, lock: Any, waiting: threading.Event) -> None:
+        super().__init__(lock)
         self._waiting = waiting
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -98,7 +98,7 @@ def test_an_append_of_this_process_wakes_whoever_waits(
     """With a poll interval of an hour, it would otherwise come too late for the join."""
     appended, got = file_saver.log.appended, list[str | None]()
     waiting = threading.Event()
-    monkeypatch.setattr(appended, "_changed", _Announcing(waiting))
+    monkeypatch.setattr(appended, "_changed", _Announcing(appended._lock, waiting))
     with file_saver.log.subscribe(poll_interval_ms=3_600_000) as subscription:
         thread = threading.Thread(target=lambda: got.append(next(subscription).thread_id), daemon=True)
         thread.start()

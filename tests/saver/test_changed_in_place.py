@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph_eventlog.eventlog import Carried, EncodingError, Put
-from langgraph_eventlog.saver import EventLogSaver, differences, encoding, parts
+from langgraph_eventlog.saver import EventLogSaver, differences, parts, written
 
 from .changing import SERDE, as_stored, change, change_list, elements, exact, odd
 
@@ -60,7 +60,7 @@ def however_small() -> ExitStack:
     for module, name, value in [
         (parts, "_MIN_BYTES_APART", 0),
         (parts, "_MIN_BYTES_AN_ELEMENT", 0),
-        (encoding, "_MIN_SLICE_BYTES", 1),
+        (written, "_MIN_BYTES", 1),
         (differences, "COST_OF_DIFFERENCE", -1_000),
         (differences, "weight_of_difference", lambda _: 0),
     ]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph_eventlog.eventlog import ProjectionError, RecordedEvent
 from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.saver import EventLogSaver, cloning
+from langgraph_eventlog.saver.clones import Clones
 from langgraph_eventlog.saver.cloning import maker_of
 from pydantic import BaseModel
 
@@ -165,8 +167,9 @@ def test_a_clone_is_what_decoding_gives_and_shares_nothing(value: Any) -> None:
     tag, data = SERDE.dumps_typed(value)
     decoded = SERDE.loads_typed((tag, data))
     fresh = told(decoded)
-    maker = maker_of(decoded, data)
-    assert maker is not None
+    found = maker_of(decoded, data)
+    assert found is not None
+    maker, _ = found
     mutate(decoded)
     first, second = maker(), maker()
     assert told(first) == fresh
@@ -404,3 +407,38 @@ def test_what_was_read_of_a_put_that_is_rolled_back_is_not_remembered(make_saver
     put(saver, "2", {"messages": [*good, message(200)], "refused": False}, "1")
     found = saver.get_tuple({"configurable": {"thread_id": "t", "checkpoint_ns": ""}})
     assert found.checkpoint["channel_values"]["messages"] == [*good, message(200)]
+
+
+def test_what_takes_far_more_memory_than_its_bytes_counts_as_much() -> None:
+    """Empty dicts are one byte each, and hundreds in memory."""
+    clones = Clones(100_000_000, at_once=True)
+    small = lc.HumanMessage("x", additional_kwargs={"a": [{} for _ in range(50_000)]})
+    tag, data = SERDE.dumps_typed(small)
+    clones.learn(data, SERDE.loads_typed((tag, data)))
+    tracemalloc.start()
+    try:
+        maker_and_count = maker_of(SERDE.loads_typed((tag, data)), data)
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert maker_and_count is not None
+    assert len(data) < 60_000
+    assert taken / 2 < clones.used_bytes < 10 * taken
+
+
+def test_the_clones_of_many_savers_together_keep_to_the_memory(make_saver: Callable[..., EventLogSaver]) -> None:
+    """With an allowlist of its own, each clone of a saver has a serializer of its own."""
+    saver = make_saver(memory_bytes=400_000, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
+    values = {"messages": [lc.HumanMessage(f"{n} {TEXT}", id=str(n)) for n in range(30)]}
+    checkpoint: Any = {"v": 4, "id": "1", "ts": "", "channel_values": values, "channel_versions": {}}
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    saver.put(config, checkpoint | {"versions_seen": {}}, {}, {})
+    clones = [saver.with_allowlist([("a_module", f"Class{n}")]) for n in range(20)]
+    for clone in clones * 3:
+        found = clone.get_tuple(config)
+        assert found is not None
+        assert found.checkpoint["channel_values"] == values
+        assert saver._core.memory.used_bytes <= 400_000
+    decoder = saver._core.memory.decoder(clones[-1].serde)
+    assert decoder._clones is not None
+    assert decoder._clones.used_bytes > 0, "what was used last is kept"

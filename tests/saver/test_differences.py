@@ -18,9 +18,11 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph_eventlog.eventlog import Put
 from langgraph_eventlog.eventlog import delta as log_delta
+from langgraph_eventlog.eventlog import record as log_record
+from langgraph_eventlog.eventlog.body import bases_of
 from langgraph_eventlog.eventlog.resolve import complete
 from langgraph_eventlog.eventlog.value import Carried, DictOf, Edit, ListOf, Patch, Splice, Whole
-from langgraph_eventlog.saver import EventLogSaver, differences, parts
+from langgraph_eventlog.saver import EventLogSaver, differences, encoding, parts
 
 SERDE = JsonPlusSerializer()
 TEXT = "The quick brown fox jumps over the lazy dog. "
@@ -481,3 +483,24 @@ def test_the_file_of_a_long_chat_grows_with_its_messages_not_with_their_square(t
                 chain.put({"messages": messages(i)})
             sizes.append(sum(event.size for event in saver.log.read()))
     assert sizes[1] < 2.6 * sizes[0]
+
+
+def test_a_put_that_would_refer_to_too_many_events_is_stored_in_full(
+    file_saver: EventLogSaver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thousands of tasks' writes, or of channels that changed last at different steps."""
+    for module in (log_record, encoding):
+        monkeypatch.setattr(module, "MAX_BASES", 12)
+    chain, values = Chain(file_saver), {}
+    for n in range(20):
+        values[f"channel {n}"] = f"{n} {TEXT * 20}"
+        chain.put(dict(values))
+    assert all(not isinstance(event.data, Put) or len(bases_of(event.data)) <= 12 for event in file_saver.log.read())
+    config = chain.put(values | {"messages": messages(40)})
+    for n in range(40, 60):
+        file_saver.put_writes(config, [("messages", [messages(60)[n]])], f"task {n}")
+    expected = values | {"messages": messages(60)}
+    config = chain.put(expected)
+    found = file_saver.get_tuple(config)
+    assert found is not None
+    assert found.checkpoint["channel_values"] == expected

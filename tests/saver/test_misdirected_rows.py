@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from langgraph_eventlog.eventlog import CorruptRecordError, Kind
+from langgraph_eventlog.eventlog import CorruptRecordError, Kind, LogDamagedError
 from langgraph_eventlog.projections.ids import to_key
 from langgraph_eventlog.saver import EventLogSaver
 
@@ -110,3 +110,19 @@ def test_a_put_after_a_damaged_parent_is_stored_in_full(
         assert twin.values("3") == {"x": ["t", "", "1"]}
         with pytest.raises(CorruptRecordError):
             twin.get("1")
+
+
+def test_metadata_that_is_damaged_is_an_error_that_says_so_and_a_rebuild_mends_it(
+    file_twin: Any, make_saver: Any
+) -> None:
+    """No digest is over a projection's rows."""
+    file_twin.put("1", {"x": 1}, metadata={"step": 1, "user": "me"})
+    whole = file_twin.the("1")
+    saver: EventLogSaver = file_twin.saver
+    with saver.log.database.writing() as connection:
+        connection.execute("UPDATE history SET metadata = CAST(x'c1' || metadata AS BLOB)")
+    for read in (lambda: file_twin.the("1"), file_twin.ids, lambda: file_twin.ids(filter={"user": "me"})):
+        with pytest.raises(LogDamagedError, match="rebuild"):
+            read()
+    file_twin.call("rebuild")
+    assert file_twin.the("1") == whole

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph_eventlog.eventlog import record
 from langgraph_eventlog.eventlog.reader import EventReader
 from langgraph_eventlog.projections import history, pending_writes
 from langgraph_eventlog.saver import EventLogSaver
@@ -48,6 +49,35 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return positions
 
 
+@pytest.fixture
+def decompressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the records that are read and decompressed."""
+    sizes: list[int] = []
+    decode = record.decode
+
+    def noting(encoded: bytes) -> tuple[tuple[int, ...], bytes]:
+        bases, body = decode(encoded)
+        sizes.append(len(body))
+        return bases, body
+
+    monkeypatch.setattr(record, "decode", noting)
+    return sizes
+
+
+def put(saver: EventLogSaver, id: str, parent: str | None, values: dict[str, Any]) -> Any:
+    """Put a checkpoint; give its config."""
+    checkpoint: Any = {
+        "v": 4,
+        "id": id,
+        "ts": "2026-01-01T00:00:00+00:00",
+        "channel_values": values,
+        "channel_versions": {},
+        "versions_seen": {},
+    }
+    config = {"configurable": CONFIG["configurable"] | ({"checkpoint_id": parent} if parent else {})}
+    return saver.put(config, checkpoint, {}, {})
+
+
 def fill(saver: EventLogSaver, steps: int, *, seed_at: int | None = None, messages: bool = False) -> None:
     """Put a path of checkpoints, each with a write; two events a step."""
     parent: dict[str, Any] = {}
@@ -75,7 +105,7 @@ def test_a_path_of_ancestors_is_a_few_queries(make_saver: Any, queries: Counter[
     found = saver.get_delta_channel_history(config=CONFIG, channels=["d"])["d"]
     assert [write[2] for write in found["writes"]] == list(range(399))
     assert "seed" not in found
-    assert queries["history"] <= 6
+    assert queries["history"] <= 8
     assert queries["pending_writes"] <= 10
 
 
@@ -136,3 +166,56 @@ def test_writes_of_several_checkpoints_are_those_of_each(make_saver: Any) -> Non
             expected = {id: rows for id in some if (rows := table.of(connection, 1, id))}
             assert table.of_several(connection, 1, some) == expected
         assert table.of_several(connection, 2, ids) == {}
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 100_000])
+def test_a_record_that_is_too_large_to_be_kept_is_read_once_for_all_its_values(
+    make_saver: Any, decompressed: list[int], memory_bytes: int
+) -> None:
+    values = {f"channel {n}": f"{n} {TEXT}" for n in range(500)}
+    with EventLogSaver(make_saver().path) as writer:
+        put(writer, "1", None, values)
+        put(writer, "2", "1", values | {"channel 0": "new"})
+    saver = make_saver(memory_bytes=memory_bytes)
+    decompressed.clear()
+    assert saver.get_tuple(CONFIG).checkpoint["channel_values"] == values | {"channel 0": "new"}
+    assert len(decompressed) == 2
+    decompressed.clear()
+    put(saver, "3", "2", values)
+    assert len(decompressed) == 2
+
+
+@pytest.mark.parametrize("memory_bytes", [0, 100_000])
+def test_writes_that_are_too_large_to_be_kept_are_read_once_for_all_their_elements(
+    make_saver: Any, decompressed: list[int], memory_bytes: int
+) -> None:
+    said = [HumanMessage(f"{n} {TEXT}", id=str(n)) for n in range(600)]
+    with EventLogSaver(make_saver().path) as writer:
+        config = put(writer, "1", None, {"messages": said[:100]})
+        writer.put_writes(config, [("messages", said[100:])], "task")
+        put(writer, "2", "1", {"messages": said})
+        kept = next(iter(writer.log.read(after=2)))
+        assert kept.size < 20_000, "slices, or this test shows nothing"
+    saver = make_saver(memory_bytes=memory_bytes)
+    decompressed.clear()
+    assert saver.get_tuple(CONFIG).checkpoint["channel_values"] == {"messages": said}
+    assert len(decompressed) == 3
+
+
+@pytest.mark.parametrize("form", ["list", "dict"])
+def test_what_a_value_has_lost_is_not_read_for_ever(make_saver: Any, decompressed: list[int], form: str) -> None:
+    def put_all(saver: EventLogSaver) -> Any:
+        large = [f"{n} {TEXT}" for n in range(1000)]
+        small = large[:8]
+        for n in range(30):
+            given = large if n == 0 else [*small[:-1], f"{n} {TEXT}"]
+            value: Any = given if form == "list" else {str(i): element for i, element in enumerate(given)}
+            put(saver, f"{n:03}", f"{n - 1:03}" if n else None, {"c": value})
+        return value
+
+    with EventLogSaver(make_saver().path) as writer:
+        value = put_all(writer)
+    saver = make_saver()
+    decompressed.clear()
+    assert saver.get_tuple(CONFIG).checkpoint["channel_values"] == {"c": value}
+    assert sum(decompressed) < 3 * 8 * len(TEXT) + 2_000

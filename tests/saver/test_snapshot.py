@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph_eventlog.saver import snapshot
+from langgraph_eventlog.saver.parts import take_apart
 from langgraph_eventlog.saver.snapshot import Snapshot, common_prefix, cut, take, thaw
 
 from .changing import SERDE, Mine, change, change_list, elements, made, odd, plain
@@ -220,3 +221,18 @@ def test_only_lists_with_objects_in_them_are_worth_it() -> None:
     assert snapshot.is_worth_it([1, Document("a")])
     assert not snapshot.is_worth_it([1, {"a": HumanMessage("a")}, Mine("a")])
     assert not snapshot.is_worth_it([])
+
+
+def test_a_list_that_is_mostly_plain_is_serialised_in_one_piece() -> None:
+    """A million numbers and one message would take a thousand times as long one by one."""
+    message = HumanMessage("x" * 600)
+    assert snapshot.is_worth_it([message])
+    assert snapshot.is_worth_it([message, 1, True, "x", None])
+    assert not snapshot.is_worth_it([message, *range(100)])
+    assert not snapshot.is_worth_it([])
+    mostly_plain = [*range(1000), message]
+    before = take_apart(SERDE, mostly_plain, "c", None)
+    assert before.snapshot is None
+    message.content = "changed"
+    after = take_apart(SERDE, mostly_plain, "c", before)
+    assert SERDE.loads_typed((after.elements[0].tag, after.elements[0].data)) == mostly_plain
