@@ -55,8 +55,8 @@ def decompressed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     decode = record.decode
 
-    def noting(encoded: bytes) -> tuple[tuple[int, ...], bytes]:
-        bases, body = decode(encoded)
+    def noting(encoded: bytes, *others: Any) -> tuple[tuple[int, ...], bytes]:
+        bases, body = decode(encoded, *others)
         sizes.append(len(body))
         return bases, body
 
