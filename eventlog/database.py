@@ -359,8 +359,15 @@ class _Transaction:
             else:
                 self._database.translating().__exit__(kind, e, tb)
         finally:
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        try:
             if self._connection.in_transaction:
-                self._execute("ROLLBACK")
+                self._connection.execute("ROLLBACK")
+        except BaseException:
+            with self._database.translating():
+                raise
 
     def _execute(self, sql: str) -> None:
         try:

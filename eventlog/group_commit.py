@@ -130,7 +130,7 @@ class GroupCommit:
         database: whose.
         apply: does appends in the transaction that has begun; sets what each comes to, or raises if that cannot be
             said of each alone. Raises GenerationChangedError before it has done anything.
-        committed: is told, after each commit, that it happened.
+        committed: is told, after each commit, on which connection; nothing has been read there since.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class GroupCommit:
         database: Database,
         *,
         apply: Callable[[apsw.Connection, Sequence[Append]], None],
-        committed: Callable[[], None],
+        committed: Callable[[apsw.Connection], None],
     ) -> None:
         self._database = database
         self._apply = apply
@@ -251,7 +251,7 @@ class GroupCommit:
             return False  # one of them: each alone will tell
         for append in appends:
             append.done = True
-        self._committed()
+        self._committed(connection)
         return True
 
     def _lead(self, own: _Caller, connection: apsw.Connection) -> bool:
@@ -286,7 +286,7 @@ class GroupCommit:
                     raise
                 self._one_by_one(connection, batch, appends, e)
             else:
-                self._finish(batch, appends)
+                self._finish(connection, batch, appends)
         except BaseException as e:
             if not isinstance(e, Exception):
                 self._look_what_is_committed(connection, appends)
@@ -309,11 +309,11 @@ class GroupCommit:
                 batch.append(caller)
         return batch
 
-    def _finish(self, batch: list[_Caller], appends: Sequence[Append]) -> None:
+    def _finish(self, connection: apsw.Connection, batch: list[_Caller], appends: Sequence[Append]) -> None:
         for append in appends:
             append.done = True
         try:
-            self._committed()
+            self._committed(connection)
         finally:
             self._tell(batch)
 
@@ -372,7 +372,7 @@ class GroupCommit:
             append.done = True
             return True
         append.done = True
-        self._committed()
+        self._committed(connection)
         return True
 
     def _look_what_is_committed(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:

@@ -94,6 +94,10 @@ class EventLog(AsyncLogTwins):
         self.reader = EventReader(self.path or "the temporary log")
         self._calls: RunVar[CallQueue] = RunVar("langgraph_eventlog_calls")
         self._clock = clock or _now_us
+        # The head and whether anything has been erased, as the last commit left it, on which connection, and which
+        # version of the file that was; and what that is going to be when the transaction at hand is committed.
+        self._seen: tuple[apsw.Connection, int, Head, bool] | None = None
+        self._seen_next: tuple[Head, bool] | None = None
         self._follower = follower
         database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
         try:
@@ -201,7 +205,7 @@ class EventLog(AsyncLogTwins):
     def _apply(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
         """Do appends in the transaction that has begun."""
         self.keys.begin()
-        head, erased = self._head_of_generation(connection)
+        head, erased = self._head_as_seen(connection) or self._head_of_generation(connection)
         for append in appends:
             changes = connection.total_changes()
             try:
@@ -226,10 +230,23 @@ class EventLog(AsyncLogTwins):
                 continue
             append.succeed(recorded)
             head = Head(recorded.position, recorded.link)
+        # What a `decide` did besides, nobody knows here.
+        plain = all(append.decide is None for append in appends)
+        self._seen_next = (head, erased) if plain else None
 
-    def _is_committed(self) -> None:
+    def _is_committed(self, connection: apsw.Connection) -> None:
+        seen = self._seen_next
+        # SQLite changes the version with each commit on this connection, and when it first reads after another's.
+        self._seen = None if seen is None else (connection, connection.data_version(), *seen)
         self.keys.committed()
         self.appended.notify()
+
+    def _head_as_seen(self, connection: apsw.Connection) -> tuple[Head, bool] | None:
+        """Give what `_head_of_generation` would when a transaction has just begun; None if that has to be asked."""
+        seen = self._seen
+        if seen is None or seen[0] is not connection or seen[1] != connection.data_version():
+            return None
+        return seen[2], seen[3]  # nobody has committed anything since this connection did
 
     def _head_of_generation(self, connection: apsw.Connection) -> tuple[Head, bool]:
         """Give the head, if the projections still have the shape that they had when they were looked at.

@@ -326,6 +326,27 @@ def test_a_leader_that_is_interrupted_after_the_commit_tells_the_others(
     assert names_in(log) == NAMES  # the leader's own, too: once
 
 
+def test_appends_of_one_connection_follow_what_another_appends_between_them(make_saver: Any) -> None:
+    """Whether or not it is told of its commits: what another has committed is seen before anything is appended."""
+    one, other = (make_saver(synchronous="NORMAL") for _ in range(2))
+    assert one.path == other.path
+    committed, told = one.log._group._committed, iter([KeyboardInterrupt])
+
+    def interrupted(*args: Any) -> None:
+        for interrupt in told:
+            raise interrupt
+        committed(*args)
+
+    for n, saver in enumerate([one, one, other, other, one, other, one, one, other, one]):
+        if n == 6:
+            one.log._group._committed = interrupted
+            with pytest.raises(KeyboardInterrupt):
+                one.log.append(writes(f"{n}"))
+        else:
+            saver.log.append(writes(f"{n}"))
+        assert [event.thread_id for event in saver.log.read()] == [f"{i}" for i in range(n + 1)]
+
+
 def test_another_process_that_holds_the_lock_makes_all_that_waited_busy(make_saver: Any) -> None:
     log = make_saver(busy_timeout_ms=50).log
     log.database.busy_timeout_ms = 60_000  # of the threads; SQLite's own, for other processes, stays

@@ -173,3 +173,16 @@ def test_a_copied_thread_reads_its_patches(make_saver: Make) -> None:
     saver.delete_thread("t")
     saver.rebuild()
     assert written(saver, "copy") == [edited(n) for n in range(3)]
+
+
+def test_patches_are_read_in_a_list_as_they_are_alone(make_saver: Make) -> None:
+    saver = make_saver()
+    for n in range(20):
+        put(saver, str(n), None if n == 0 else str(n - 1), {})
+        saver.put_writes(config(str(n)), [("x", edited(n)), ("messages", [AIMessage(edited(n), id=str(n))])], "task")
+    listed = {found.config["configurable"]["checkpoint_id"]: found.pending_writes for found in saver.list(None)}
+    assert listed == {
+        str(n): [("task", "x", edited(n)), ("task", "messages", [AIMessage(edited(n), id=str(n))])] for n in range(20)
+    }
+    saver.close()
+    assert any(base is not None for base in bases(saver.path))
