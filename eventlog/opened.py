@@ -34,6 +34,7 @@ class OpenedRecord:
     Attributes:
         stream: the file's key of the thread and namespace that it is about; None: the whole log.
         size: its bytes.
+        body_bytes: of its body, and of that which it is a patch to.
         memory: about how many bytes it takes here.
         is_put: whether it holds a checkpoint, put or restated.
         checkpoint_id: of the checkpoint that it holds, or has writes at; None if it does neither.
@@ -49,6 +50,7 @@ class OpenedRecord:
         "_kind",
         "_path",
         "_position",
+        "body_bytes",
         "checkpoint_id",
         "is_put",
         "memory",
@@ -77,6 +79,7 @@ class OpenedRecord:
         if self.is_put or self._kind == Kind.PUT_WRITES:
             found = self._array[1 if self._kind == Kind.RESTATE else 0]
             self.checkpoint_id = found if type(found) is str else None
+        self.body_bytes = len(body) * (1 if base is None else 2)
         self.memory = 2 * len(body) + 2_000
 
     def data(self) -> EventData:

@@ -132,20 +132,31 @@ class Gatherer:
     def known(self, row: CheckpointRow, serde: SerializerProtocol) -> Known:
         """Give what is known of a checkpoint's values, for its child's to be differences to."""
         put, at = self.put_of(row), row.position
+        read: dict[int, int] = {at: self._opened(row).body_bytes}
+
+        def load(position: int, field: Field) -> Stored | None:
+            opened = self._open(position)
+            if opened is None:
+                return None
+            read[position] = opened.body_bytes
+            return opened.stored(field)
+
+        # One that remembers nothing: what is read for the checkpoint is to be counted.
+        resolver = Resolver(load, path=self._log.path)
 
         def known(stored: Stored, value: Value, chain: Chain) -> KnownValue:
             return known_from_log(parts_of_value(value), chain, stored.base if isinstance(stored, Carried) else at)
 
         channels = {
-            name: known(stored, self._resolver.channel(at, name, stored), self._resolver.chain(at, name, stored))
+            name: known(stored, resolver.channel(at, name, stored), resolver.chain(at, name, stored))
             for name, stored in put.channels.items()
         }
-        versions, seen = self._resolver.chain_of_versions(at, put)
+        versions, seen = resolver.chain_of_versions(at, put)
         fields = {
-            "channel_versions": known(put.channel_versions, self._resolver.channel_versions(at, put), versions),
-            "versions_seen": known(put.versions_seen, self._resolver.versions_seen(at, put), seen),
+            "channel_versions": known(put.channel_versions, resolver.channel_versions(at, put), versions),
+            "versions_seen": known(put.versions_seen, resolver.versions_seen(at, put), seen),
         }
-        return Known(serde, at, channels, fields)
+        return Known(serde, at, channels, fields, sum(read.values()))
 
     def _opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:
         opened = self._open(row.position)

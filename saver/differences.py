@@ -19,21 +19,67 @@ from ..eventlog.delta import (
 )
 from ..eventlog.record import patch_frame
 from ..eventlog.resolve import MAX_PATCH_DEPTH, Chain
-from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Splice, Stored
+from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Splice, Stored, bases_of_value
 from .known import Known, KnownValue
 from .parts import Form, Parts
 from .written import Written
 
-__all__ = ["express", "known_from_log"]
+__all__ = ["express", "express_all", "known_from_log"]
 
 # Below, a patch gains less than it costs; above, both values would be held in memory for too long.
 _MIN_PATCHED = 1_024
 _MAX_PATCHED = 4 * 1024 * 1024
+# What a checkpoint is read from may be so many times as large as it is; of small ones, so many bytes.
+_MAX_READ_RATIO = 3
+_MIN_READ_BYTES = 64 * 1024
+_BYTES_OF_CARRIED = 10
 
 
 def known_from_log(parts: Parts, chain: Chain, at: int) -> KnownValue:
     """Give what is known of a value that was read."""
     return KnownValue(at, parts, chain.keyframe, chain.since, chain.patches)
+
+
+def express_all(
+    values: Sequence[tuple[str, Parts, KnownValue | None]], known: Known | None
+) -> tuple[list[tuple[str, Stored]], list[tuple[str, KnownValue]], int]:
+    """Give how a checkpoint's values are stored, and what is then known of them.
+
+    Args:
+        values: by name, and what is known of the parent's, if that has one to compare with.
+        known: what is known of the parent.
+
+    Returns:
+        Both by name, in the same order; and about how many bytes of events are read for the checkpoint, at most.
+
+    Differences are small, but what they stand in may not be: another channel's value in the same event, or what else
+    a task has written. When a checkpoint would be read from more than a few times its size, all of it is stored in
+    full. That adds a part of what its steps have written since it was last done, however large it is.
+    """
+    stored: list[tuple[str, Stored]] = []
+    now: list[tuple[str, KnownValue]] = []
+    size = own = 0
+    bases: set[int] = set()
+    for name, parts, before in values:
+        value, then = express(parts, before, known)
+        stored.append((name, value))
+        now.append((name, then))
+        size += parts.size
+        if isinstance(value, Carried):
+            own += _BYTES_OF_CARRIED + len(name)
+            bases.add(value.base)
+        elif isinstance(value, Splice | Edit | Patch):
+            own += weight_of_difference(value)
+            bases |= bases_of_value(value)
+        else:
+            own += parts.size
+    if known is None or not bases:
+        return stored, now, own
+    elsewhere = sum(known.written.bytes_at(base) for base in bases)
+    read_bytes = known.read_bytes + own + elsewhere
+    if read_bytes > _MAX_READ_RATIO * size + _MIN_READ_BYTES:
+        return express_all([(name, parts, None) for name, parts, _ in values], None)
+    return stored, now, read_bytes
 
 
 def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tuple[Stored, KnownValue]:

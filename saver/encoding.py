@@ -20,17 +20,17 @@ from ..eventlog.body import bases_of
 from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
 from ..eventlog.event import NewEvent, Put, PutWrites, Write
 from ..eventlog.record import MAX_BASES, MAX_BODY_BYTES
-from ..eventlog.value import Stored
 from .config import Address, text
-from .differences import express
+from .differences import express_all
 from .known import Known, KnownValue
-from .parts import parts_of_plain, take_apart
+from .parts import Parts, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
 
 __all__ = ["EncodedPut", "encode_put", "encode_writes"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
+_FIELDS = ("channel_versions", "versions_seen")
 # In the order in which they are stored: what is put alike is stored alike.
 _FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
@@ -45,10 +45,11 @@ class EncodedPut:
     serde: SerializerProtocol
     channels: Mapping[str, KnownValue]
     fields: Mapping[str, KnownValue]
+    read_bytes: int
 
     def known(self, position: int) -> Known:
         """Give what is known of the checkpoint, which has been appended at a position."""
-        return Known(self.serde, position, self.channels, self.fields)
+        return Known(self.serde, position, self.channels, self.fields, self.read_bytes)
 
 
 def encode_put(
@@ -72,8 +73,7 @@ def encode_put(
     given = cast("dict[str, Any]", checkpoint)
     if not given.get("id"):
         raise ConfigError("the checkpoint has no id")
-    channels: dict[str, Stored] = {}
-    now: dict[str, KnownValue] = {}
+    values: list[tuple[str, Parts, KnownValue | None]] = []
     size = 0
     # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
     for channel, value in dict(given.get("channel_values") or {}).items():
@@ -84,31 +84,31 @@ def encode_put(
         size += parts.size
         if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
             raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
-        channels[channel], now[channel] = express(parts, before, known)
-    fields: dict[str, Stored] = {}
-    fields_now: dict[str, KnownValue] = {}
-    for field in ("channel_versions", "versions_seen"):
+        values.append((channel, parts, before))
+    for field in _FIELDS:
         parts = parts_of_plain(serde, given.get(field, {}), field)
         # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
         worth_it = known is not None and parts.size >= _MIN_FIELD_BYTES
-        before = known.fields.get(field) if known is not None and worth_it else None
-        fields[field], fields_now[field] = express(parts, before, known)
+        values.append((field, parts, known.fields.get(field) if known is not None and worth_it else None))
+    stored, now, read_bytes = express_all(values, known)
+    channels, fields = stored[: -len(_FIELDS)], stored[-len(_FIELDS) :]
     frame = {name: given[name] for name in _FRAME if name in given and _is_plain(given[name])}
     rest = {name: value for name, value in given.items() if name not in _OWN_PLACE and name not in frame}
     put = Put(
         checkpoint_id=text(given["id"], "the checkpoint's id"),
         parent_id=address.checkpoint_id,
         metadata=dump_metadata(serde, _with_plain_run_id(get_checkpoint_metadata(config, metadata or {}))),
-        channels=channels,
-        channel_versions=fields["channel_versions"],
-        versions_seen=fields["versions_seen"],
+        channels=dict(channels),
+        channel_versions=fields[0][1],
+        versions_seen=fields[1][1],
         frame=frame,
         rest=dump(serde, rest, "checkpoint") if rest else None,
     )
     # So many events are referred to only by tens of thousands of channels, or tasks: they are counted only then.
     if known is not None and len(channels) + len(known.written) > MAX_BASES - 2 and len(bases_of(put)) > MAX_BASES:
         return encode_put(serde, config, address, checkpoint, metadata, known=None)
-    return EncodedPut(NewEvent(put, address.thread_id, address.namespace), serde, now, fields_now)
+    event = NewEvent(put, address.thread_id, address.namespace)
+    return EncodedPut(event, serde, dict(now[: -len(_FIELDS)]), dict(now[-len(_FIELDS) :]), read_bytes)
 
 
 def encode_writes(

@@ -50,6 +50,7 @@ class Known:
         position: the event that stores the checkpoint.
         channels: their values, by name.
         fields: the checkpoint's own maps, by name.
+        read_bytes: about how many bytes of events are read for it, at most.
         written: serialised values that stand in put_writes of the checkpoint. Grows as these are appended.
     """
 
@@ -57,6 +58,7 @@ class Known:
     position: int
     channels: Mapping[str, KnownValue]
     fields: Mapping[str, KnownValue]
+    read_bytes: int
     written: Written = field(default_factory=Written)
 
     def at(self, value: KnownValue) -> int:

@@ -24,6 +24,7 @@ class Written:
     def __init__(self) -> None:
         self._values: list[tuple[int, int, bytes]] = []
         self._bytes = 0
+        self._bytes_at: dict[int, int] = {}
         self._table: dict[bytes, Slice] = {}
         self._in_table = 0
         self._lock = threading.Lock()
@@ -35,6 +36,7 @@ class Written:
     def add(self, data: PutWrites, position: int) -> int:
         """Take in a put_writes that has been appended; give about how many bytes that takes in memory."""
         more = 0
+        self._bytes_at[position] = sum(len(write.value.data) for write in data.writes if isinstance(write.value, Whole))
         for slot, write in enumerate(data.writes):
             value = write.value
             # Of an encrypted one, no element is ever a part.
@@ -43,6 +45,10 @@ class Written:
                 self._bytes += len(value.data)
                 more += 2 * len(value.data) + _BYTES_BESIDE_A_VALUE
         return more
+
+    def bytes_at(self, position: int) -> int:
+        """Give how many bytes an event among them holds; 0 for others."""
+        return self._bytes_at.get(position, 0)
 
     def find(self, element: Whole) -> Slice | None:
         """Give where an element's bytes stand, if they do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -219,3 +220,53 @@ def test_what_a_value_has_lost_is_not_read_for_ever(make_saver: Any, decompresse
     decompressed.clear()
     assert saver.get_tuple(CONFIG).checkpoint["channel_values"] == {"c": value}
     assert sum(decompressed) < 3 * 8 * len(TEXT) + 2_000
+
+
+def random_text(seed: int, size: int) -> str:
+    return "".join(random.Random(seed).choices("abcdefghij klmnopqrst", k=size))
+
+
+def message(n: int, size: int = 200) -> HumanMessage:
+    return HumanMessage(f"{n} {random_text(n, size)}", id=str(n))
+
+
+def beside_documents(n: int, state: dict[str, Any]) -> dict[str, Any]:
+    """A task adds a message, and replaces documents that are much larger than that."""
+    return {"x": [*state.get("x", []), message(n)], "documents": random_text(n, 40_000)}
+
+
+def mostly_replaced(n: int, state: dict[str, Any]) -> dict[str, Any]:
+    return {"x": [message(0), *(message(m, 3_000) for m in range(10 * n, 10 * n + 9))]}
+
+
+def one_of_many_channels(n: int, state: dict[str, Any]) -> dict[str, Any]:
+    return {**(state or {f"channel {i}": random_text(i, 100) for i in range(200)}), f"channel {n % 200}": str(n) * 30}
+
+
+@pytest.mark.parametrize("process", ["one", "a new one each time"])
+@pytest.mark.parametrize("step", [beside_documents, mostly_replaced, one_of_many_channels])
+def test_a_checkpoint_is_read_from_a_few_times_its_size(
+    make_saver: Any, decompressed: list[int], step: Any, process: str
+) -> None:
+    """Whatever else stands in the events that its values refer to."""
+    saver = make_saver(synchronous="NORMAL")
+    config, state, ratios = CONFIG, {}, []
+    for n in range(60):
+        if process != "one" and n % 4 == 0:
+            saver.close()
+            saver = make_saver(path=saver.path, synchronous="NORMAL")
+        new = step(n, state)
+        changed = [(name, value) for name, value in new.items() if state.get(name) is not value]
+        if n:
+            saver.put_writes(config, changed, f"task {n}")
+        state = new
+        config = put(saver, f"{n:03}", f"{n - 1:03}" if n else None, state)
+        if n % 10 == 9:
+            with EventLogSaver(saver.path, read_only=True) as reader:
+                decompressed.clear()
+                found = reader.get_tuple(config)
+            assert found is not None
+            assert found.checkpoint["channel_values"] == state
+            size = sum(len(reader.serde.dumps_typed(value)[1]) for value in state.values())
+            ratios.append((sum(decompressed) - 100_000) / size)
+    assert max(ratios) < 4
