@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from langgraph_eventlog.eventlog import Put
+from langgraph_eventlog.eventlog import BaseErasedError, Put
 from langgraph_eventlog.eventlog import delta as log_delta
 from langgraph_eventlog.eventlog import record as log_record
 from langgraph_eventlog.eventlog.body import bases_of
@@ -461,12 +461,14 @@ def test_a_base_that_was_erased_meanwhile_is_not_referred_to(file_saver: EventLo
     chain.put({"messages": messages(10)})
     from langgraph_eventlog.eventlog import appender
 
-    real, gone = appender.all_rows, iter([[]])
+    check, gone = appender.check_bases, iter([BaseErasedError((1,))])
 
-    def all_rows(connection: Any, sql: str, bindings: Any = ()) -> Any:
-        return next(gone, real(connection, sql, bindings))
+    def check_bases(*args: Any, **named: Any) -> None:
+        for error in gone:
+            raise error
+        check(*args, **named)
 
-    monkeypatch.setattr(appender, "all_rows", all_rows)
+    monkeypatch.setattr(appender, "check_bases", check_bases)
     chain.put({"messages": messages(12)})
     assert [type(stored) for stored in chain.stored("messages")] == [ListOf, ListOf]
     found = file_saver.get_tuple(chain.config)
