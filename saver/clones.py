@@ -28,11 +28,9 @@ class Clones:
 
     Args:
         max_bytes: what they may take together, about.
-        at_once: make makers when an object is decoded first.
     """
 
-    def __init__(self, max_bytes: int, *, at_once: bool = False) -> None:
-        self.at_once = at_once
+    def __init__(self, max_bytes: int) -> None:
         self._makers: Bounded[bytes, Maker] = Bounded(max_bytes * 3 // 4)
         # Decoded once; or of which there are no clones.
         self._seen: Bounded[bytes, bool] = Bounded(max_bytes // 4)
@@ -50,12 +48,12 @@ class Clones:
         """Give the makers of several."""
         return self._makers.get_all(several)
 
-    def learn(self, data: bytes, decoded: Any) -> None:
+    def learn(self, data: bytes, decoded: Any, *, at_once: bool) -> None:
         """Take in what was decoded from the bytes; it may be changed afterwards."""
         if len(data) > _MAX_BYTES_OF_ONE:
             return
         clonable = self._seen.get(data)
-        if clonable is None and not self.at_once:
+        if clonable is None and not at_once:
             self._seen.add(data, True, len(data) + 200)
         elif clonable is not False:
             found = maker_of(decoded, data)

@@ -25,15 +25,17 @@ class Decoder:
     Args:
         serde: the serializer.
         clones: of what it decoded before; None: everything is decoded.
+        at_once: whether what is decoded is expected to be needed again.
 
     What is decoded, or cloned, shares nothing that can be changed with anything else. Every method raises DecodingError
     if the serializer cannot decode: another one made the bytes, with another key for instance; and LogDamagedError if
     plain data is damaged.
     """
 
-    def __init__(self, serde: SerializerProtocol, clones: Clones | None) -> None:
+    def __init__(self, serde: SerializerProtocol, clones: Clones | None, *, at_once: bool = False) -> None:
         self.serde = serde
         self._clones = clones
+        self._at_once = at_once
 
     def value(self, value: Value) -> Any:
         """Give the object that a value stands for; plain data as well as what the serializer made."""
@@ -51,10 +53,10 @@ class Decoder:
         if maker is not None:
             return maker()
         # What a task wrote, a list of one message or a few, is mostly the end of the next checkpoint's list.
-        if self._clones.at_once and (elements := _few_elements(value.data)) is not None:
+        if self._at_once and (elements := _few_elements(value.data)) is not None:
             return self._list_of(elements, self._clones)
         decoded = load(self.serde, value)
-        self._clones.learn(value.data, decoded)
+        self._clones.learn(value.data, decoded, at_once=self._at_once)
         return decoded
 
     def _list(self, elements: tuple[Whole, ...]) -> list[Any]:
@@ -71,7 +73,7 @@ class Decoder:
         if unknown:
             for i, decoded in zip(unknown, self._decoded([several[i] for i in unknown]), strict=True):
                 made[i] = decoded
-                clones.learn(several[i], decoded)
+                clones.learn(several[i], decoded, at_once=self._at_once)
         return made
 
     def _decoded(self, several: Sequence[bytes]) -> list[Any]:

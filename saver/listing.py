@@ -27,6 +27,7 @@ _FILTERED_PAGE = 16
 _MAX_FILTERED_PAGE = 1024
 # What one listing keeps of what its checkpoints share, until it ends.
 _MEMORY_BYTES = 64 * 1024 * 1024
+_SHARED = 64
 
 
 class Listing:
@@ -66,9 +67,8 @@ class Listing:
 
     def take(self, limit: int | None) -> Iterator[CheckpointTuple]:
         """Yield up to `limit` checkpoints; each is decoded when its turn comes."""
-        # Gone when the listing is. What consecutive checkpoints share is decoded once.
-        memory = Memory(_MEMORY_BYTES, at_once=limit != 1)
-        decoder = memory.decoder(self._serde)
+        memory, own = self._core.memory, None
+        given_so_far = 0
         # Who says how many reads on to the end: in as few pages as can be. A filter lets through fewer than are read.
         whole = limit is not None and self._matches is None
         size = _MAX_PAGE if whole else _PAGE if self._matches is None else _FILTERED_PAGE
@@ -76,11 +76,16 @@ class Listing:
         while not self._done and (left is None or left > 0):
             if whole and left is not None:
                 size = min(size, left)
+            # The newest few are looked at again and again: the saver's memory has them. What a longer listing goes
+            # through would drive out of it what is needed, so it has its own, which is gone when it is.
+            if own is None and (given_so_far >= _SHARED or memory.max_bytes < _MEMORY_BYTES):
+                memory = own = Memory(_MEMORY_BYTES)
+            decoder = memory.decoder(self._serde, at_once=limit != 1)
             with self._core.log.database.reading() as connection:
                 gathered = self._page(connection, size, left, memory)
-                addresses = {
-                    found.row.stream: self._core.log.keys.address(connection, found.row.stream) for found in gathered
-                }
+                streams = {found.row.stream for found in gathered}
+                addresses = {stream: self._core.log.keys.address(connection, stream) for stream in streams}
+            given_so_far += len(gathered)
             for found in gathered:
                 thread_id, checkpoint_ns = addresses[found.row.stream] or ("", "")
                 given = thread_id if self._address is None else self._address.given_thread_id

@@ -27,26 +27,25 @@ class Memory:
 
     Args:
         max_bytes: what all of it may take, about; 0: nothing is kept.
-        at_once: whether an object is expected to be needed again when it is decoded first.
 
     Attributes:
+        max_bytes: as given.
         known: of the checkpoints that were put last.
         similar: of put_writes, what later ones may be patches to.
         records: by position. An event that is there never changes; one that was erased is not asked for again.
         values: what values came to.
     """
 
-    def __init__(self, max_bytes: int, *, at_once: bool = False) -> None:
-        self._max_bytes = max_bytes
-        self._at_once = at_once
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
         self.renew()
 
     def renew(self) -> None:
         """Begin anew, in a child process for instance."""
-        self.known = KnownCheckpoints(self._max_bytes * 7 // 16)
-        self.similar = SimilarWrites(self._max_bytes // 16)
-        self.records: Bounded[int, OpenedRecord] = Bounded(self._max_bytes // 16)
-        self.values: ResolvedValues = Bounded(self._max_bytes * 3 // 16)
+        self.known = KnownCheckpoints(self.max_bytes * 7 // 16)
+        self.similar = SimilarWrites(self.max_bytes // 16)
+        self.records: Bounded[int, OpenedRecord] = Bounded(self.max_bytes // 16)
+        self.values: ResolvedValues = Bounded(self.max_bytes * 3 // 16)
         self._clones: WeakKeyDictionary[JsonPlusSerializer, Clones] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
@@ -58,9 +57,12 @@ class Memory:
         parts = (self.known, self.similar, self.records, self.values)
         return sum(part.used_bytes for part in parts) + clones
 
-    def decoder(self, serde: SerializerProtocol) -> Decoder:
-        """Give what decodes with this very serializer, and clones what that decoded before."""
-        return Decoder(serde, self._clones_of(serde))
+    def decoder(self, serde: SerializerProtocol, *, at_once: bool = False) -> Decoder:
+        """Give what decodes with this very serializer, and clones what that decoded before.
+
+        With `at_once`, an object is expected to be needed again when it is decoded first.
+        """
+        return Decoder(serde, self._clones_of(serde), at_once=at_once)
 
     def _clones_of(self, serde: SerializerProtocol) -> Clones | None:
         if not isinstance(serde, JsonPlusSerializer) or type(serde) is not JsonPlusSerializer:
@@ -69,7 +71,7 @@ class Memory:
         if getattr(serde, "_custom_unpack_ext_hook", True):
             return None
         with self._lock:
-            found = self._clones.pop(serde, None) or Clones(self._max_bytes // 4, at_once=self._at_once)
+            found = self._clones.pop(serde, None) or Clones(self.max_bytes // 4)
             self._make_room()
             self._clones[serde] = found  # as the last one: it was used last
             return found
@@ -79,7 +81,7 @@ class Memory:
         others = list(self._clones.items())
         used = sum(clones.used_bytes for _, clones in others)
         for serde, clones in others:
-            if used <= self._max_bytes // 4:
+            if used <= self.max_bytes // 4:
                 break
             del self._clones[serde]
             used -= clones.used_bytes

@@ -411,10 +411,10 @@ def test_what_was_read_of_a_put_that_is_rolled_back_is_not_remembered(make_saver
 
 def test_what_takes_far_more_memory_than_its_bytes_counts_as_much() -> None:
     """Empty dicts are one byte each, and hundreds in memory."""
-    clones = Clones(100_000_000, at_once=True)
+    clones = Clones(100_000_000)
     small = lc.HumanMessage("x", additional_kwargs={"a": [{} for _ in range(50_000)]})
     tag, data = SERDE.dumps_typed(small)
-    clones.learn(data, SERDE.loads_typed((tag, data)))
+    clones.learn(data, SERDE.loads_typed((tag, data)), at_once=True)
     tracemalloc.start()
     try:
         maker_and_count = maker_of(SERDE.loads_typed((tag, data)), data)
