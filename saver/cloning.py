@@ -6,7 +6,6 @@ and what JSON is made of. Of anything else there are no clones: it is decoded ag
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +13,8 @@ from typing import Any
 import msgpack
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from pydantic import BaseModel
+
+from .models import MODELS, make_model
 
 __all__ = ["Maker", "clone_of_plain", "maker_of"]
 
@@ -23,34 +24,12 @@ _Parts = tuple[tuple[Any, Maker], ...]
 
 # Immutable, and exactly these: what inherits from them may have attributes.
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
-_MESSAGES = {
-    "ai": "AIMessage",
-    "chat": "ChatMessage",
-    "function": "FunctionMessage",
-    "human": "HumanMessage",
-    "system": "SystemMessage",
-    "tool": "ToolMessage",
-}
-_MODELS = frozenset(
-    {
-        *((f"langchain_core.messages.{module}", name) for module, name in _MESSAGES.items()),
-        *((f"langchain_core.messages.{module}", f"{name}Chunk") for module, name in _MESSAGES.items()),
-        ("langchain_core.messages.modifier", "RemoveMessage"),
-        ("langchain_core.documents.base", "Document"),
-    }
-)
+_NAMES = frozenset((model.__module__, model.__qualname__) for model in MODELS)
 # JsonPlusSerializer's marks of a pydantic model, [module, name, fields, method], and of a delta channel's snapshot.
 _EXT_MODEL = 5
 _EXT_SNAPSHOT = 7
 # Of models in models; what is deeper is decoded again.
 _MAX_DEPTH = 4
-
-# The whole state of a pydantic model. Set through these, nothing is validated again.
-_new = object.__new__
-_set_fields = BaseModel.__dict__["__dict__"].__set__
-_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
-_set_names = BaseModel.__dict__["__pydantic_fields_set__"].__set__
-_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
 class _UnknownError(Exception):
@@ -95,7 +74,7 @@ def _unpacked(data: bytes, depth: int) -> tuple[Any, int]:
         inner, inside = _unpacked(payload, depth - 1)
         if code == _EXT_SNAPSHOT:
             models += inside
-        elif type(inner) is list and tuple(inner[:2]) in _MODELS:
+        elif type(inner) is list and tuple(inner[:2]) in _NAMES:
             models += 1
         else:
             raise _UnknownError
@@ -117,7 +96,7 @@ def _maker(value: Any, seen: list[int]) -> Maker:
         return _dict_maker(value, seen)
     if kind is list:
         return _list_maker(value, seen)
-    if _is_known_model(kind):
+    if kind in MODELS:
         return _model_maker(value, seen)
     if kind is _DeltaSnapshot:
         return partial(_make_snapshot, _maker(value.value, seen))
@@ -195,17 +174,7 @@ def _make_model(
     cls: type[BaseModel], template: dict[str, Any], parts: _Parts, rest: tuple[Maker, set[str], Maker]
 ) -> BaseModel:
     extra, names, private = rest
-    made = _new(cls)
     fields = template.copy()
     for name, make in parts:
         fields[name] = make()
-    _set_fields(made, fields)
-    _set_extra(made, extra())
-    _set_names(made, names.copy())
-    _set_private(made, private())
-    return made
-
-
-def _is_known_model(cls: type) -> bool:
-    module, name = cls.__module__, cls.__qualname__
-    return (module, name) in _MODELS and getattr(sys.modules.get(module), name, None) is cls
+    return make_model(cls, fields, extra(), names.copy(), private())

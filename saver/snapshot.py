@@ -16,31 +16,11 @@ from typing import Any
 
 import msgpack
 import ormsgpack
-from langchain_core import messages
-from langchain_core.documents import Document
+
+from .models import MODELS, make_model
 
 __all__ = ["Snapshot", "common_prefix", "cut", "is_worth_it", "take", "thaw"]
 
-# Exactly these: a subclass may have a serialiser, or fields, of its own. Each is a pydantic model that is serialised as
-# what its __dict__ and its extras hold.
-_CLASSES = frozenset(
-    {
-        messages.AIMessage,
-        messages.AIMessageChunk,
-        messages.ChatMessage,
-        messages.ChatMessageChunk,
-        messages.FunctionMessage,
-        messages.FunctionMessageChunk,
-        messages.HumanMessage,
-        messages.HumanMessageChunk,
-        messages.RemoveMessage,
-        messages.SystemMessage,
-        messages.SystemMessageChunk,
-        messages.ToolMessage,
-        messages.ToolMessageChunk,
-        Document,
-    }
-)
 # With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
 # error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
 # orders of dicts give different bytes.
@@ -113,14 +93,14 @@ def is_worth_it(elements: Sequence[Any]) -> bool:
     Plain data is serialised much faster than its elements are looked at one by one.
     """
     some = elements[:: len(elements) // _LOOKED_AT or 1]
-    objects = sum(map(_CLASSES.__contains__, map(type, some)))
+    objects = sum(map(MODELS.__contains__, map(type, some)))
     return objects > 0 and objects * _MOST_BESIDES >= len(some)
 
 
 def take(elements: list[Any], before: Snapshot | None = None) -> Snapshot:
     """Take a snapshot of a list that nobody else has. What is as it was `before` takes no more memory."""
     types = tuple(map(type, elements))
-    if _CLASSES.issuperset(types):
+    if MODELS.issuperset(types):
         earlier = before.chunks or () if before is not None else ()
         chunks = []
         for i, start in enumerate(range(0, len(elements), _CHUNK)):
@@ -150,7 +130,7 @@ def _pack_chunk(elements: list[Any]) -> bytes | None:
 
 def _pack(element: Any) -> bytes | None:
     try:
-        if type(element) not in _CLASSES:
+        if type(element) not in MODELS:
             return ormsgpack.packb(element, option=_OPTIONS)
         extra = element.__pydantic_extra__
         return ormsgpack.packb([element.__dict__, {} if extra is None else extra], option=_OPTIONS)
@@ -182,17 +162,10 @@ def thaw(cls: Any, state: bytes) -> Any:
         ValueError: it cannot be read: a msgpack extension for instance, which is packed as it is.
     """
     unpacked = ormsgpack.unpackb(state)
-    if cls not in _CLASSES:
+    if cls not in MODELS:
         return unpacked
-    made: Any = object.__new__(cls)
-    for name, value in (
-        ("__dict__", unpacked[0]),
-        ("__pydantic_extra__", unpacked[1]),
-        ("__pydantic_fields_set__", set()),
-        ("__pydantic_private__", None),
-    ):
-        object.__setattr__(made, name, value)
-    return made
+    fields, extra = unpacked
+    return make_model(cls, fields, extra, set(), None)
 
 
 def cut(array: bytes, *, pairs: bool = False) -> list[bytes] | None:
