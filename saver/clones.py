@@ -8,9 +8,8 @@ from typing import Any
 from ..eventlog.bounded import Bounded
 from .cloning import Maker, maker_of
 
-__all__ = ["MSGPACK", "Clones"]
+__all__ = ["Clones"]
 
-MSGPACK = "msgpack"
 # What is larger is decoded again.
 _MAX_BYTES_OF_ONE = 1024 * 1024
 # A decoded object, and what makes clones of it, are several times as large as its bytes.

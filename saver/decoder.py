@@ -9,9 +9,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..eventlog.value import PLAIN_TAG, Value, Whole
-from .clones import MSGPACK, Clones
+from .clones import Clones
+from .pieces import MSGPACK, array_of, cut
 from .serialising import load, load_plain
-from .snapshot import cut
 
 __all__ = ["Decoder"]
 
@@ -79,8 +79,7 @@ class Decoder:
     def _decoded(self, several: Sequence[bytes]) -> list[Any]:
         # A msgpack array is its length and its elements: decoded in one piece, a list takes half as long as element by
         # element.
-        array = b"\xdd" + len(several).to_bytes(4, "big") + b"".join(several)
-        decoded: list[Any] = load(self.serde, Whole(MSGPACK, array))
+        decoded: list[Any] = load(self.serde, Whole(MSGPACK, array_of(len(several), several)))
         return decoded
 
 

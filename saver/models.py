@@ -42,7 +42,7 @@ _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
 def make_model(cls: type[BaseModel], fields: dict[str, Any], extra: Any, names: set[str], private: Any) -> BaseModel:
-    """Make an object of this state: its fields, its extras, the names of the fields that were set, and what is private."""
+    """Make an object of this state: its fields, extras, the names of the fields that were set, and what is private."""
     made = _new(cls)
     _set_fields(made, fields)
     _set_extra(made, extra)

@@ -19,12 +19,12 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from ..eventlog.delta import weight, weight_of_keys, weight_of_value
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
+from .pieces import MSGPACK, cut
 from .serialising import dump, dump_plain
-from .snapshot import Snapshot, common_prefix, cut, is_worth_it, take, thaw
+from .snapshot import Snapshot, common_prefix, is_worth_it, take, thaw
 
 __all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
 
-_MSGPACK = "msgpack"
 _MIN_BYTES_APART = 512
 # Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
 _MIN_BYTES_AN_ELEMENT = 16
@@ -125,18 +125,18 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Part
 
 def _cut_apart(whole: Whole, value: Any, cipher: CipherProtocol | None) -> Parts:
     """Cut what the serializer made of a list or dict into its elements, if they are not too small."""
-    if whole.tag == _MSGPACK and len(whole.data) >= _MIN_BYTES_APART:
+    if whole.tag == MSGPACK and len(whole.data) >= _MIN_BYTES_APART:
         if type(value) is list:
             elements = cut(whole.data)
             if elements and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(elements):
-                return _parts(Form.LIST, (), tuple(Whole(_MSGPACK, e) for e in elements), cipher)
+                return _parts(Form.LIST, (), tuple(Whole(MSGPACK, e) for e in elements), cipher)
         # A dict's keys stand in the record as they are: under encryption they may not.
         elif type(value) is dict and cipher is None:
             items = cut(whole.data, pairs=True)
             if items and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(items):
                 keys = tuple(unpack(key) for key in items[::2])
                 if all(type(key) is str for key in keys):
-                    return _parts(Form.DICT, keys, tuple(Whole(_MSGPACK, e) for e in items[1::2]), cipher)
+                    return _parts(Form.DICT, keys, tuple(Whole(MSGPACK, e) for e in items[1::2]), cipher)
     return _whole(whole, cipher)
 
 
@@ -244,8 +244,8 @@ def _serialised(serde: JsonPlusSerializer, objects: list[Any]) -> tuple[Whole, .
         tag, data = serde.dumps_typed(objects)
     except Exception:
         return None  # serialising the whole value says what is wrong, and where
-    elements = cut(data) if tag == _MSGPACK else None
-    return None if elements is None else tuple(Whole(_MSGPACK, element) for element in elements)
+    elements = cut(data) if tag == MSGPACK else None
+    return None if elements is None else tuple(Whole(MSGPACK, element) for element in elements)
 
 
 def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:

@@ -10,16 +10,16 @@ element that holds anything else is serialised again each time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
 import ormsgpack
 
 from .models import MODELS, make_model
+from .pieces import array_of, cut
 
-__all__ = ["Snapshot", "common_prefix", "cut", "is_worth_it", "take", "thaw"]
+__all__ = ["Snapshot", "common_prefix", "is_worth_it", "take", "thaw"]
 
 # With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
 # error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
@@ -71,7 +71,7 @@ class Snapshot:
         Raises:
             ValueError: the bytes cannot be cut.
         """
-        return self.packed if self.chunks is None else _states(len(self.types), b"".join(self.chunks))
+        return self.packed if self.chunks is None else _states(len(self.types), self.chunks)
 
     def states_after(self, shorter: Snapshot) -> list[bytes]:
         """Give the packed states that a snapshot has beyond another, which it begins with.
@@ -84,7 +84,7 @@ class Snapshot:
         count = len(shorter.types)
         rest = b"".join(self.chunks[count // _CHUNK :])
         known = len(shorter.chunks[-1]) if count % _CHUNK else 0
-        return _states(len(self.types) - count, rest[known:])
+        return _states(len(self.types) - count, (rest[known:],))
 
 
 def is_worth_it(elements: Sequence[Any]) -> bool:
@@ -168,28 +168,8 @@ def thaw(cls: Any, state: bytes) -> Any:
     return make_model(cls, fields, extra, set(), None)
 
 
-def cut(array: bytes, *, pairs: bool = False) -> list[bytes] | None:
-    """Cut a msgpack array, or with `pairs` a map, into the bytes of its elements: of a map, keys and values in turn.
-
-    None, if it is not one, and nothing else.
-    """
-    unpacker = msgpack.Unpacker(max_buffer_size=len(array))
-    unpacker.feed(array)
-    try:
-        count = 2 * unpacker.read_map_header() if pairs else unpacker.read_array_header()
-        elements, start = [], unpacker.tell()
-        for _ in range(count):
-            unpacker.skip()
-            end = unpacker.tell()
-            elements.append(array[start:end])
-            start = end
-    except (ValueError, msgpack.UnpackException):
-        return None
-    return elements if start == len(array) else None
-
-
-def _states(count: int, body: bytes) -> list[bytes]:
-    states = cut(b"\xdd" + count.to_bytes(4, "big") + body)
+def _states(count: int, chunks: Iterable[bytes]) -> list[bytes]:
+    states = cut(array_of(count, chunks))
     if states is None:
         raise ValueError("packed states that are not so many")
     return [_PAIR + state + _EMPTY_MAP for state in states]

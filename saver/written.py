@@ -6,11 +6,10 @@ import threading
 
 from ..eventlog.event import PutWrites
 from ..eventlog.value import Slice, Whole
-from .snapshot import cut
+from .pieces import MSGPACK, cut
 
 __all__ = ["Written"]
 
-_MSGPACK = "msgpack"
 # Smaller ones are no larger when they are stored again.
 _MIN_BYTES = 64
 # So many bytes are searched for each element; of more, there is a table of what they consist of.
@@ -40,7 +39,7 @@ class Written:
         for slot, write in enumerate(data.writes):
             value = write.value
             # Of an encrypted one, no element is ever a part.
-            if isinstance(value, Whole) and value.tag == _MSGPACK and len(value.data) >= _MIN_BYTES:
+            if isinstance(value, Whole) and value.tag == MSGPACK and len(value.data) >= _MIN_BYTES:
                 self._values.append((position, slot, value.data))
                 self._bytes += len(value.data)
                 more += 2 * len(value.data) + _BYTES_BESIDE_A_VALUE
@@ -53,14 +52,14 @@ class Written:
     def find(self, element: Whole) -> Slice | None:
         """Give where an element's bytes stand, if they do."""
         wanted = element.data
-        if element.tag != _MSGPACK or len(wanted) < _MIN_BYTES:
+        if element.tag != MSGPACK or len(wanted) < _MIN_BYTES:
             return None
         if self._bytes > _SEARCHED_BYTES:
             return self._find_in_table(wanted)
         for position, slot, data in self._values:
             offset = data.find(wanted)
             if offset >= 0:
-                return Slice(_MSGPACK, position, slot, offset, len(wanted))
+                return Slice(MSGPACK, position, slot, offset, len(wanted))
         return None
 
     def _find_in_table(self, wanted: bytes) -> Slice | None:
@@ -70,7 +69,7 @@ class Written:
                 self._in_table += 1
                 for offset, piece in _pieces(data):
                     if len(piece) >= _MIN_BYTES:
-                        self._table[piece] = Slice(_MSGPACK, position, slot, offset, len(piece))
+                        self._table[piece] = Slice(MSGPACK, position, slot, offset, len(piece))
             return self._table.get(wanted)
 
 

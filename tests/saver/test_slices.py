@@ -24,7 +24,7 @@ from langgraph_eventlog.eventlog.record import decode
 from langgraph_eventlog.eventlog.resolve import Resolver
 from langgraph_eventlog.eventlog.value import Edit, ListOf, Slice, Splice
 from langgraph_eventlog.saver import EventLogSaver, written
-from langgraph_eventlog.saver.snapshot import cut
+from langgraph_eventlog.saver.pieces import cut
 from langgraph_eventlog.saver.written import Written
 
 from .changing import SERDE, as_stored, elements, exact, plain

@@ -1,0 +1,37 @@
+"""What JsonPlusSerializer makes, msgpack, cut into the bytes of its elements, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgpack
+
+__all__ = ["MSGPACK", "array_of", "cut"]
+
+# The serializer's type tag.
+MSGPACK = "msgpack"
+
+
+def cut(array: bytes, *, pairs: bool = False) -> list[bytes] | None:
+    """Cut a msgpack array, or with `pairs` a map, into the bytes of its elements: of a map, keys and values in turn.
+
+    None, if it is not one, and nothing else.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=len(array))
+    unpacker.feed(array)
+    try:
+        count = 2 * unpacker.read_map_header() if pairs else unpacker.read_array_header()
+        elements, start = [], unpacker.tell()
+        for _ in range(count):
+            unpacker.skip()
+            end = unpacker.tell()
+            elements.append(array[start:end])
+            start = end
+    except (ValueError, msgpack.UnpackException):
+        return None
+    return elements if start == len(array) else None
+
+
+def array_of(count: int, elements: Iterable[bytes]) -> bytes:
+    """Give the msgpack array of so many elements: its length, and their bytes."""
+    return b"\xdd" + count.to_bytes(4, "big") + b"".join(elements)
