@@ -12,20 +12,17 @@ from collections.abc import Sequence
 
 import apsw
 
+from ..eventlog.group_commit import GenerationChangedError
 from ..eventlog.log import EventLog
 from ..eventlog.sql import the_row
 from .builtin import BuiltIn
 from .metadata_index import BELOW_ALL
 from .rebuild import NEXT_GENERATION
 
-__all__ = ["GENERATION", "GenerationChangedError", "declare"]
+__all__ = ["GENERATION", "declare"]
 
 _BATCH = 500
 GENERATION = "SELECT generation FROM meta"
-
-
-class GenerationChangedError(Exception):
-    """The projections' shape was changed by another process since this one looked."""
 
 
 def declare(log: EventLog, views: BuiltIn, names: Sequence[str], generation: int) -> int:

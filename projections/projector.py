@@ -11,11 +11,12 @@ import apsw
 from ..eventlog.errors import ConfigError, LogDamagedError, NewerFormatError
 from ..eventlog.event import RecordedEvent
 from ..eventlog.finding import Finding
+from ..eventlog.group_commit import GenerationChangedError
 from ..eventlog.log import EventLog
 from ..eventlog.sql import all_rows, the_row
 from .builtin import BuiltIn
 from .check import compare_with_rebuild
-from .declaring import GENERATION, GenerationChangedError, declare
+from .declaring import GENERATION, declare
 from .projection import check_apart
 from .rebuild import RebuildTakenOverError, create_tables, rebuild, record_versions, wait_for_another
 from .registered import RegisteredProjection

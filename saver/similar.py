@@ -68,8 +68,12 @@ class SimilarWrites:
         return self._found.get(like)
 
     def remember(self, like: Likeness, event: NewEvent, recorded: RecordedEvent) -> None:
-        """Take in a put_writes that has been appended, unless it is a patch itself."""
-        body = encode_body(event.data, frozenset())
+        """Take in a put_writes that has been appended, unless it is a patch itself: then it is much smaller."""
+        assert isinstance(event.data, PutWrites)
         before = event.similar
-        if before is None or 3 * recorded.size * len(before.body) > len(body) * before.record_bytes:
-            self._found.add(like, Similar(recorded.position, body, recorded.size), len(body) + 500)
+        if before is not None:
+            written = sum(len(write.value.data) for write in event.data.writes if isinstance(write.value, Whole))
+            if 3 * recorded.size * len(before.body) <= written * before.record_bytes:
+                return
+        body = encode_body(event.data, frozenset())
+        self._found.add(like, Similar(recorded.position, body, recorded.size), len(body) + 500)
