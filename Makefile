@@ -22,6 +22,8 @@ SOURCES := $(VENV)/sources.txt
 CORE_TESTS := tests/conformance tests/eventlog tests/saver
 PYTHONS := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 PYTEST_ARGS ?=
+# One process for each processor: most of a test's time is fsync and starting Python.
+IN_PARALLEL := -n logical --dist worksteal
 BENCH_ARGS ?=
 
 .PHONY: help demo test bench test-all-pythons lint ruff mypy imports clean FORCE
@@ -33,8 +35,8 @@ help: ## list the targets
 demo: $(VENV)/demo.stamp ## run agents, kill their process, resume them from the log, show what is in it
 	@$(BIN)/python -m langgraph_eventlog.tools.demo $(DEMO_ARGS)
 
-test: $(VENV)/dev.stamp ## run all tests; PYTEST_ARGS="tests/saver -x" for some
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/dev.stamp ## run all tests; PYTEST_ARGS="tests/saver -x" for some, "-n 0" for one process
+	@$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 bench: $(VENV)/dev.stamp ## measure this saver beside LangGraph's own; BENCH_ARGS="--quick --only chat" for less
 	@$(BIN)/python tests/benchmarks $(BENCH_ARGS)
@@ -61,7 +63,7 @@ test-all-pythons: $(VENV)/dev.stamp ## run the core tests with every other Pytho
 		echo "Python $$version:"; \
 		$$python -m venv --clear $(VENV)/$$version; \
 		$(VENV)/$$version/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"; \
-		$(VENV)/$$version/bin/python -m pytest -q -p no:cacheprovider $(wildcard $(CORE_TESTS)); \
+		$(VENV)/$$version/bin/python -m pytest -q -p no:cacheprovider $(IN_PARALLEL) $(wildcard $(CORE_TESTS)); \
 	done
 VERSION := import sys; print('%d.%d' % sys.version_info[:2])
 
