@@ -159,7 +159,7 @@ class EventLog(AsyncLogTwins):
         """
         append = Append(appender.prepare(event))
         self._append_all([append])
-        recorded = append.result()
+        recorded = append.recorded or append.result()  # which raises what went wrong
         assert recorded is not None
         return recorded
 
@@ -186,15 +186,18 @@ class EventLog(AsyncLogTwins):
         return await perform_async(self, queue, steps)
 
     def _append_all(self, appends: Sequence[Append]) -> None:
-        database = self.database
-        database.check_writable()
-        while True:
+        database = self._database
+        assert database is not None
+        if database.read_only:
+            self.database.check_writable()
+        while appends:
             generation = self._generation
             try:
                 self._group.run(appends)
                 return
             except GenerationChangedError:
                 self._attach_again(generation)
+                appends = [append for append in appends if not append.done]
 
     def _attach_again(self, generation: int | None) -> None:
         """Look at the projections, once for all threads that found another generation than this."""
