@@ -259,24 +259,26 @@ class GroupCommit:
                     database.let_go(nested=False, taken=False)
                     raise
                 raise
-        except Exception:
-            return self._failed_at_once(appends, begun=begun)
+        except Exception as e:
+            return self._failed_at_once(appends, e, begun=begun)
         if self._queue:
             self._wake_next()
         return True
 
-    def _failed_at_once(self, appends: Sequence[Append], *, begun: bool) -> bool:
-        """Tell whether all appends have the error that is being handled; raise it if there is but one."""
+    def _failed_at_once(self, appends: Sequence[Append], e: Exception, *, begun: bool) -> bool:
+        """Tell whether an error is that of all appends; raise it if there is but one."""
         try:
             with self._database.translating():
-                raise
-        except EventLogError as e:
+                raise e
+        except EventLogError as error:
             if len(appends) == 1:
                 raise
-            if not begun and isinstance(e, LogBusyError):
-                self._fail_all(appends, e)  # all of them have waited
+            if not begun and isinstance(error, LogBusyError):
+                self._fail_all(appends, error)  # all of them have waited
                 return True
             return False  # one of them: each alone will tell
+        finally:
+            del e  # its traceback holds this frame
 
     # What the leader does, while it holds the lock.
 
