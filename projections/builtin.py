@@ -25,6 +25,7 @@ from ..eventlog.plain import pack, unpack
 from ..eventlog.reader import EventReader
 from ..eventlog.streams import StreamKeys
 from .history import CheckpointRow, History
+from .ids import to_key
 from .metadata_index import MetadataIndex
 from .pending_writes import PendingWrites, WritesRow
 from .table import Table
@@ -129,10 +130,8 @@ class BuiltIn:
     def _put_writes(self, connection: apsw.Connection, event: RecordedEvent, data: PutWrites) -> None:
         assert event.stream is not None
         position, count, size = event.position, len(data.writes), event.size
-        values = self.pending_writes.values(
-            WritesRow(event.stream, data.checkpoint_id, position, 0, position, count, size)
-        )
-        connection.execute(self._add_writes, (event.thread, event.recorded_at, 0, count, size, *values))
+        row = (event.stream, to_key(data.checkpoint_id), position, 0, position, count, size)
+        connection.execute(self._add_writes, (event.thread, event.recorded_at, 0, count, size, *row))
 
     def _delete_thread(self, connection: apsw.Connection, thread: int) -> None:
         for stream, _ in self._keys.streams_of(connection, thread):

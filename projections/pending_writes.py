@@ -60,7 +60,7 @@ class PendingWrites(Table):
     """Rows keyed by (stream, checkpoint_id, applied, ordinal).
 
     Attributes:
-        ADD: adds a row of `values`.
+        ADD: adds a row: what a `WritesRow` holds, the id as its key.
     """
 
     name = "pending_writes"
@@ -89,13 +89,7 @@ CREATE TABLE pending_writes@ (
 
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:
         """Add an event's writes."""
-        connection.execute(self.sql(self.ADD), self.values(row))
-
-    @staticmethod
-    def values(row: WritesRow) -> tuple[Any, ...]:
-        """Give what ADD puts into the columns."""
-        stream, checkpoint_id, applied, ordinal, position, writes, size = row
-        return (stream, to_key(checkpoint_id), applied, ordinal, position, writes, size)
+        connection.execute(self.sql(self.ADD), (row.stream, to_key(row.checkpoint_id), *row[2:]))
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
         """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""
