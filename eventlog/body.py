@@ -29,7 +29,7 @@ from .event import (
     put_of,
 )
 from .plain import PlainDataError, pack, unpack
-from .value import Stored, ValueFormatError, Whole, bases_of_value, decode_value, encode_value
+from .value import Carried, Stored, ValueFormatError, Whole, bases_of_value, decode_value, encode_value
 
 __all__ = [
     "BodyFormatError",
@@ -58,6 +58,10 @@ _KINDS: dict[type, Kind] = {
 }
 
 
+_NO_BASES: frozenset[int] = frozenset()
+_NO_INDEX: Mapping[int, int] = {}
+
+
 class BodyFormatError(ValueError):
     """The body is not what its event's kind says."""
 
@@ -79,10 +83,13 @@ def stored_values(data: EventData) -> list[Stored]:
 def bases_of(data: EventData) -> frozenset[int]:
     """Give the positions of all events that this one refers to."""
     if type(data) is PutWrites:
-        return frozenset()  # by far the most frequent kind; what it writes is whole
+        return _NO_BASES  # by far the most frequent kind; what it writes is whole
     bases: set[int] = set()
     for value in stored_values(data):
-        if type(value) is not Whole:
+        kind = type(value)
+        if kind is Carried:
+            bases.add(value.base)  # type: ignore[union-attr]
+        elif kind is not Whole:
             bases |= bases_of_value(value)
     return frozenset(bases)
 
@@ -93,14 +100,15 @@ def encode_body(data: EventData, bases: frozenset[int]) -> bytes:
     Raises:
         PlainDataError: metadata or the like is not plain.
     """
-    index = {base: i for i, base in enumerate(sorted(bases))}
+    index = {base: i for i, base in enumerate(sorted(bases))} if bases else _NO_INDEX
     return pack(_to_array(data, index))
 
 
 def _to_array(data: EventData, index: Mapping[int, int]) -> list[Any]:
     match data:
-        case Restate():
-            return [data.hidden, *_to_array(data.put, index)]
+        case PutWrites():
+            writes = [[w.channel, w.idx, encode_value(w.value, index)] for w in data.writes]
+            return [data.checkpoint_id, data.task_id, data.task_path, writes]
         case Put():
             return [
                 data.checkpoint_id,
@@ -112,9 +120,8 @@ def _to_array(data: EventData, index: Mapping[int, int]) -> list[Any]:
                 data.frame,
                 None if data.rest is None else encode_value(data.rest, index),
             ]
-        case PutWrites():
-            writes = [[w.channel, w.idx, encode_value(w.value, index)] for w in data.writes]
-            return [data.checkpoint_id, data.task_id, data.task_path, writes]
+        case Restate():
+            return [data.hidden, *_to_array(data.put, index)]
         case DeleteThread():
             return [data.checkpoints, data.writes]
         case DeleteForRuns():

@@ -136,7 +136,8 @@ class Database:
 
     def writer(self) -> apsw.Connection:
         """Give the writing connection, to who has the write lock."""
-        self._check_open()
+        if self._closed_because is not None:
+            self._check_open()
         if self._writer is None:
             with translated(self.path):
                 self._writer = self._connect(writer=True)
@@ -317,6 +318,7 @@ class WriteLock:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.acquire = self._lock.acquire
+        self.unlock = self._lock.release  # `release`, but nobody is told
         self.owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # Condition uses it, too
         self.released: Callable[[], None] | None = None
 

@@ -152,16 +152,20 @@ class GroupCommit:
         self._database.write_lock.released = self._wake_next
 
     def run(self, appends: Sequence[Append]) -> None:
-        """Do appends, in this order and with those of others; afterwards each has a result.
+        """Do appends, none of which is `done`, in this order and with those of others; afterwards each has a result.
 
         Raises:
             GenerationChangedError: look at the projections again, and run those that are not `done` once more.
             LogClosedError, LogReadOnlyError, LogIOError: those that are not `done` were not begun.
         """
-        caller = _Caller([append for append in appends if not append.done])
         try:
-            if not self._queue and self._holding_the_lock(partial(self._done_at_once, caller)):
+            if not self._queue and self._done_at_once(appends):
                 return
+        except BaseException:
+            self._wake_next()  # it may be somebody's turn who was told nothing
+            raise
+        caller = _Caller(appends)
+        try:
             with self._mutex:
                 self._queue.append(caller)
             deadline = 0.0
@@ -197,7 +201,7 @@ class GroupCommit:
     def _wait(self, caller: _Caller, wake: threading.Lock, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0 and self._withdraw(caller):
-            self._fail_all(caller, self._database.busy_error())
+            self._fail_all(caller.appends, self._database.busy_error())
             self._wake_next()  # it may have been told that it is its turn
             return
         wake.acquire(timeout=min(left, _LOOK_S) if left > 0 else _LOOK_S)
@@ -224,6 +228,58 @@ class GroupCommit:
                     caller.tell()
                     return
 
+    # What who is alone does: what the queue would come to, for less.
+
+    def _done_at_once(self, appends: Sequence[Append]) -> bool:
+        """Do appends if nobody has the lock, in one transaction; tell whether they are done, or have failed.
+
+        All that an append needs is here, and nothing besides: each call more can be seen in what an append takes.
+        """
+        database, begun = self._database, False
+        lock = database.write_lock
+        if lock.owned():
+            return False  # by this thread, which may be in a transaction: that is for the leader to see
+        try:
+            try:
+                if not lock.acquire(False):
+                    return False
+                connection = database.writer()
+                connection.execute("BEGIN IMMEDIATE")
+                begun = True
+                self._apply(connection, appends)
+                connection.execute("COMMIT")
+                for append in appends:
+                    append.done = True
+                self._committed(connection)
+                lock.unlock()
+            except BaseException:
+                try:
+                    database.let_go(nested=False, taken=False)
+                except BaseException:
+                    database.let_go(nested=False, taken=False)
+                    raise
+                raise
+        except Exception as e:
+            return self._failed_at_once(appends, e, begun=begun)
+        if self._queue:
+            self._wake_next()
+        return True
+
+    def _failed_at_once(self, appends: Sequence[Append], e: Exception, *, begun: bool) -> bool:
+        """Tell whether an error is that of all appends; raise it if there is but one."""
+        try:
+            with self._database.translating():
+                raise e
+        except EventLogError as error:
+            if len(appends) == 1:
+                raise
+            if not begun and isinstance(error, LogBusyError):
+                self._fail_all(appends, error)  # all of them have waited
+                return True
+            return False  # one of them: each alone will tell
+        finally:
+            del e  # its traceback holds this frame
+
     # What the leader does, while it holds the lock.
 
     def _writer(self, nested: bool) -> apsw.Connection:
@@ -234,25 +290,6 @@ class GroupCommit:
                 "told of an event. Nothing was appended"
             )
         return connection
-
-    def _done_at_once(self, caller: _Caller, connection: apsw.Connection) -> bool:
-        """Do appends when nobody waits: what the queue would come to, for less."""
-        appends, begun = caller.appends, False
-        try:
-            with self._database.transaction(connection):
-                begun = True
-                self._apply(connection, appends)
-        except EventLogError as e:
-            if len(appends) == 1:
-                raise
-            if not begun and isinstance(e, LogBusyError):
-                self._fail_all(caller, e)  # all of them have waited
-                return True
-            return False  # one of them: each alone will tell
-        for append in appends:
-            append.done = True
-        self._committed(connection)
-        return True
 
     def _lead(self, own: _Caller, connection: apsw.Connection) -> bool:
         try:
@@ -331,11 +368,11 @@ class GroupCommit:
         with self._mutex:
             left = [caller for caller in callers if not caller.done]
         for caller in left:
-            self._fail_all(caller, e)
+            self._fail_all(caller.appends, e)
         self._tell(left)
 
-    def _fail_all(self, caller: _Caller, e: LogBusyError) -> None:
-        for append in caller.appends:
+    def _fail_all(self, appends: Sequence[Append], e: LogBusyError) -> None:
+        for append in appends:
             if not append.done:
                 append.fail(_another(e))
                 append.done = True

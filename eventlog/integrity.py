@@ -6,6 +6,7 @@ before it was changed, removed or added; the chain alone proves nothing against 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 
@@ -17,10 +18,12 @@ _GENESIS = b"langgraph-eventlog"
 
 # Each part that is hashed has its length before it, so that no two lists of parts give the same bytes.
 _LENGTH = Struct(">I")
-_NUMBER = Struct(">Iq")
-_TWO_NUMBERS = Struct(">IqIq")
+_INNER = Struct(">Iq")  # recorded_at
+_LEAF = Struct(">IqIqI")  # position, kind, and the length of the inner hash
 _LOG = _LENGTH.pack(3) + b"log"
 _STREAM = _LENGTH.pack(6) + b"stream"
+_MAX_CACHED = 200  # characters
+_HASH_LENGTH = _LENGTH.pack(HASH_BYTES)
 
 
 def digest_of(record: bytes) -> bytes:
@@ -30,16 +33,24 @@ def digest_of(record: bytes) -> bytes:
 
 def inner_of(*, recorded_at: int, address: tuple[str, str] | None, digest: bytes) -> bytes:
     """Hash what may be forgotten of an event; `address` is (thread_id, checkpoint_ns), None for the whole log."""
-    about = _LOG
-    if address is not None:
-        thread_id, checkpoint_ns = address[0].encode(), address[1].encode()
-        about = _STREAM + _LENGTH.pack(len(thread_id)) + thread_id + _LENGTH.pack(len(checkpoint_ns)) + checkpoint_ns
-    return sha256(_NUMBER.pack(8, recorded_at) + about + _LENGTH.pack(len(digest)) + digest).digest()
+    if address is None:
+        about = _LOG
+    else:
+        about = _about_cached(*address) if len(address[0]) + len(address[1]) <= _MAX_CACHED else _about(*address)
+    return sha256(_INNER.pack(8, recorded_at) + about + _HASH_LENGTH + digest).digest()
+
+
+def _about(thread_id: str, checkpoint_ns: str) -> bytes:
+    thread, ns = thread_id.encode(), checkpoint_ns.encode()
+    return _STREAM + _LENGTH.pack(len(thread)) + thread + _LENGTH.pack(len(ns)) + ns
+
+
+_about_cached = lru_cache(maxsize=1024)(_about)
 
 
 def leaf_of(*, position: int, kind: int, inner: bytes) -> bytes:
     """Hash what stays known of an event for ever, and `inner_of` the rest."""
-    return sha256(_TWO_NUMBERS.pack(8, position, 8, kind) + _LENGTH.pack(len(inner)) + inner).digest()
+    return sha256(_LEAF.pack(8, position, 8, kind, HASH_BYTES) + inner).digest()
 
 
 def link_of(previous: bytes, leaf: bytes) -> bytes:

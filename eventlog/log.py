@@ -159,7 +159,7 @@ class EventLog(AsyncLogTwins):
         """
         append = Append(appender.prepare(event))
         self._append_all([append])
-        recorded = append.result()
+        recorded = append.recorded or append.result()  # which raises what went wrong
         assert recorded is not None
         return recorded
 
@@ -186,15 +186,18 @@ class EventLog(AsyncLogTwins):
         return await perform_async(self, queue, steps)
 
     def _append_all(self, appends: Sequence[Append]) -> None:
-        database = self.database
-        database.check_writable()
-        while True:
+        database = self._database
+        assert database is not None
+        if database.read_only:
+            self.database.check_writable()
+        while appends:
             generation = self._generation
             try:
                 self._group.run(appends)
                 return
             except GenerationChangedError:
                 self._attach_again(generation)
+                appends = [append for append in appends if not append.done]
 
     def _attach_again(self, generation: int | None) -> None:
         """Look at the projections, once for all threads that found another generation than this."""
@@ -204,13 +207,23 @@ class EventLog(AsyncLogTwins):
 
     def _apply(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
         """Do appends in the transaction that has begun."""
-        self.keys.begin()
-        head, erased = self._head_as_seen(connection) or self._head_of_generation(connection)
+        keys, follower = self.keys, self._follower
+        if keys.added:
+            keys.begin()
+        head: Head | RecordedEvent
+        seen = self._seen
+        # SQLite changes the version with each commit on this connection, and when it first reads after another's.
+        if seen is not None and seen[0] is connection and seen[1] == connection.data_version():
+            head, erased = seen[2], seen[3]  # nobody has committed anything since this connection did
+        else:
+            head, erased = self._head_of_generation(connection)
+        plain = True
         for append in appends:
             changes = connection.total_changes()
             try:
                 prepared = append.prepared
                 if append.decide is not None:
+                    plain = False
                     event = append.decide(connection)
                     head, erased = self._head_of_generation(connection)  # it may itself append and erase: compaction
                     if event is None:
@@ -220,33 +233,25 @@ class EventLog(AsyncLogTwins):
                 assert prepared is not None
                 if prepared.bases:
                     appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
-                recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=self._clock)
-                if self._follower is not None:
-                    self._follower.apply(connection, recorded)
+                recorded = appender.append(connection, prepared, head=head, keys=keys, clock=self._clock)
+                if follower is not None:
+                    follower.apply(connection, recorded)
             except EventLogError as e:
                 if connection.total_changes() != changes or not connection.in_transaction:
                     raise
                 append.fail(e)  # nothing was done: the others go on
                 continue
             append.succeed(recorded)
-            head = Head(recorded.position, recorded.link)
+            head = recorded
         # What a `decide` did besides, nobody knows here.
-        plain = all(append.decide is None for append in appends)
-        self._seen_next = (head, erased) if plain else None
+        self._seen_next = (Head(head.position, head.link), erased) if plain else None
 
     def _is_committed(self, connection: apsw.Connection) -> None:
         seen = self._seen_next
-        # SQLite changes the version with each commit on this connection, and when it first reads after another's.
         self._seen = None if seen is None else (connection, connection.data_version(), *seen)
-        self.keys.committed()
+        if self.keys.added:
+            self.keys.committed()
         self.appended.notify()
-
-    def _head_as_seen(self, connection: apsw.Connection) -> tuple[Head, bool] | None:
-        """Give what `_head_of_generation` would when a transaction has just begun; None if that has to be asked."""
-        seen = self._seen
-        if seen is None or seen[0] is not connection or seen[1] != connection.data_version():
-            return None
-        return seen[2], seen[3]  # nobody has committed anything since this connection did
 
     def _head_of_generation(self, connection: apsw.Connection) -> tuple[Head, bool]:
         """Give the head, if the projections still have the shape that they had when they were looked at.

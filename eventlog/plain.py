@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -42,23 +43,40 @@ def pack(obj: Any, *, fallback: Callable[[Any], Whole] | None = None) -> bytes:
     Raises:
         PlainDataError: an object is not plain, or nested deeper than msgpack allows (1,024).
     """
-
-    def default(o: Any) -> Any:
-        if isinstance(o, Whole):
-            return msgpack.ExtType(_EXT_WHOLE, _packb([o.tag, o.data]))
-        if isinstance(o, int):
-            return msgpack.ExtType(_EXT_BIG_INTEGER, str(o).encode("ascii"))
-        if fallback is not None:
-            return default(fallback(o))
-        raise PlainDataError(f"{type(o).__name__} is not plain data")
-
     try:
-        packed: bytes = msgpack.packb(obj, default=default, unicode_errors="surrogatepass")
+        if fallback is None:
+            try:
+                packer = _packers.pop()
+            except IndexError:
+                packer = msgpack.Packer(default=_default_plain, unicode_errors="surrogatepass")
+            packed: bytes = packer.pack(obj)
+            if len(packed) <= _MAX_KEPT_BYTES:  # or its buffer would stay as large as this
+                _packers.append(packer)
+        else:
+            packed = msgpack.packb(obj, default=partial(_default, fallback), unicode_errors="surrogatepass")
     except PlainDataError:
         raise
     except (ValueError, OverflowError, RecursionError) as e:
         raise PlainDataError(str(e)) from e
     return packed
+
+
+def _default(fallback: Callable[[Any], Whole] | None, o: Any) -> Any:
+    """Give what msgpack can hold for an object that it cannot."""
+    if isinstance(o, Whole):
+        return msgpack.ExtType(_EXT_WHOLE, _packb([o.tag, o.data]))
+    if isinstance(o, int):
+        return msgpack.ExtType(_EXT_BIG_INTEGER, str(o).encode("ascii"))
+    if fallback is not None:
+        return _default(fallback, fallback(o))
+    raise PlainDataError(f"{type(o).__name__} is not plain data")
+
+
+_default_plain = partial(_default, None)
+# A packer begins by allocating a buffer, which takes longer than to pack most of what is packed here: so they are used
+# again. One that is in use is not in the list; one that has failed does not come back.
+_packers: list[msgpack.Packer] = []
+_MAX_KEPT_BYTES = 1_048_576
 
 
 def _packb(obj: Any) -> bytes:

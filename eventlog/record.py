@@ -6,7 +6,7 @@ What a body means is `body.py`'s business. Decoding checks every size before it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 import zstandard
 
@@ -48,14 +48,13 @@ _NO_DICTIONARY = 0
 _DICTIONARY = 1
 
 
-# What zstd looks into at nearly each byte, of the dictionary too, is 64 KiB with these. It would be 384: not in the
+# What zstd looks into at nearly each byte, of the dictionary too, is 32 KiB with these. It would be 384: not in the
 # processor's cache when a record comes, for a percent or two of its size.
 _PARAMETERS = zstandard.ZstdCompressionParameters(
     compression_level=_LEVEL,
-    strategy=zstandard.STRATEGY_DFAST,
+    strategy=zstandard.STRATEGY_FAST,
     window_log=17,
     hash_log=13,
-    chain_log=13,
     write_checksum=True,
     write_content_size=True,
     write_dict_id=True,
@@ -89,7 +88,7 @@ class RecordFormatError(ValueError):
     """The bytes are not a record of this version."""
 
 
-def encode(body: bytes, bases: Iterable[int] = ()) -> bytes:
+def encode(body: bytes, bases: Collection[int] = ()) -> bytes:
     """Give the record that holds `body` and names the positions `bases`, at most MAX_BASES.
 
     Raises:
@@ -114,17 +113,22 @@ def encode_patch(body: bytes, base: int, base_body: bytes, *, at_most: int) -> b
     return _record(len(body), (base,), _PATCH, _NO_DICTIONARY, frame) if len(frame) <= at_most else None
 
 
-def _record(size: int, bases: Iterable[int], codec: int, dictionary: int, payload: bytes) -> bytes:
-    ordered = sorted(bases)
-    assert len(ordered) <= MAX_BASES
+def _record(size: int, bases: Collection[int], codec: int, dictionary: int, payload: bytes) -> bytes:
+    numbers = [size, len(bases)]
+    if bases:
+        assert len(bases) <= MAX_BASES
+        previous = 0
+        for base in sorted(bases):
+            assert base > previous
+            numbers.append(base - previous)
+            previous = base
     header = bytearray((_LAYOUT, codec, dictionary))
-    _put_varint(header, size)
-    _put_varint(header, len(ordered))
-    previous = 0
-    for base in ordered:
-        assert base > previous
-        _put_varint(header, base - previous)
-        previous = base
+    for number in numbers:
+        left = number
+        while left >= 0x80:
+            header.append(left & 0x7F | 0x80)
+            left >>= 7
+        header.append(left)
     return bytes(header) + payload
 
 
@@ -134,9 +138,10 @@ def _compressed(body: bytes) -> tuple[int, int, bytes]:
     if size < _MIN_COMPRESSED_BYTES:
         return _STORED, _NO_DICTIONARY, body
     dictionary = _DICTIONARY if size <= _MAX_DICTIONARY_BYTES else _NO_DICTIONARY
-    frame = _compressor(dictionary).compress(body)
+    compressor = _coders.compressors.get(dictionary) or _compressor(dictionary)
+    frame = compressor.compress(body)
     if dictionary and size >= _MIN_REPETITIVE_BYTES and len(frame) * _REPETITIVE_RATIO < size:
-        alone = _compressor(_NO_DICTIONARY).compress(body)
+        alone = (_coders.compressors.get(_NO_DICTIONARY) or _compressor(_NO_DICTIONARY)).compress(body)
         if len(alone) < len(frame):
             dictionary, frame = _NO_DICTIONARY, alone
     return (_ZSTD, dictionary, frame) if len(frame) < size else (_STORED, _NO_DICTIONARY, body)
@@ -210,15 +215,13 @@ def _read_header(record: bytes) -> tuple[int, int, int, tuple[int, ...], int]:
 
 
 def _compressor(number: int) -> zstandard.ZstdCompressor:
-    found = _coders.compressors.get(number)
-    if found is None:
-        dictionary = _DICTIONARIES[number]
-        if dictionary is None:
-            found = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
-        else:
-            found = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=_PARAMETERS)
-        _coders.compressors[number] = found
-    return found
+    dictionary = _DICTIONARIES[number]
+    if dictionary is None:
+        made = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
+    else:
+        made = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=_PARAMETERS)
+    _coders.compressors[number] = made
+    return made
 
 
 def _decompressor(number: int) -> zstandard.ZstdDecompressor:
@@ -270,13 +273,6 @@ def _decompress(decompressor: zstandard.ZstdDecompressor, frame: bytes, size: in
     if len(body) != size:
         raise RecordFormatError("the body's size is not the one declared")
     return body
-
-
-def _put_varint(out: bytearray, number: int) -> None:
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
 
 
 def _get_varint(data: bytes, offset: int) -> tuple[int, int]:

@@ -30,37 +30,41 @@ _MAX_CACHED = 50_000
 
 
 class StreamKeys:
-    """Finds and hands out keys. Rows never change, so what has been committed may be remembered for ever."""
+    """Finds and hands out keys. Rows never change, so what has been committed may be remembered for ever.
+
+    Attributes:
+        known: (thread, stream) by (thread_id, checkpoint_ns), of those that are remembered.
+        added: what the write transaction at hand has added, and may yet roll back; the holder of the lock changes it.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[int, int]] = {}
-        # What the write transaction at hand has added, and may yet roll back; changed by the holder of the lock only.
-        self._added: dict[tuple[str, str], tuple[int, int]] = {}
+        self.known: dict[tuple[str, str], tuple[int, int]] = {}
+        self.added: dict[tuple[str, str], tuple[int, int]] = {}
 
     def begin(self) -> None:
         """Say that a write transaction begins."""
-        self._added.clear()
+        self.added.clear()
 
     def committed(self) -> None:
         """Say that it has been committed: what it added stays."""
-        for address, found in self._added.items():
+        for address, found in self.added.items():
             self._remember(address, found)
-        self._added.clear()
+        self.added.clear()
 
     def find(self, connection: apsw.Connection, thread_id: str, checkpoint_ns: str) -> tuple[int, int] | None:
         """Give (thread, stream), or None if there is no such stream."""
         address = (thread_id, checkpoint_ns)
-        if found := self._known.get(address):
+        if found := self.known.get(address):
             return found
         row: tuple[int, int] | None = one_row(connection, _FIND_STREAM, address)
-        if row is not None and address not in self._added:
+        if row is not None and address not in self.added:
             self._remember(address, row)
         return row
 
     def _remember(self, address: tuple[str, str], found: tuple[int, int]) -> None:
-        if len(self._known) >= _MAX_CACHED:
-            self._known.clear()
-        self._known[address] = found
+        if len(self.known) >= _MAX_CACHED:
+            self.known.clear()
+        self.known[address] = found
 
     def find_thread(self, connection: apsw.Connection, thread_id: str) -> int | None:
         """Give the thread's key, or None."""
@@ -84,7 +88,7 @@ class StreamKeys:
         thread = self.find_thread(connection, thread_id)
         if thread is None:
             thread = the_row(connection, _ADD_THREAD, (thread_id,))[0]
-        added = self._added[thread_id, checkpoint_ns] = (
+        added = self.added[thread_id, checkpoint_ns] = (
             thread,
             the_row(connection, _ADD_STREAM, (thread, checkpoint_ns))[0],
         )

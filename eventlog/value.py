@@ -6,7 +6,7 @@ differs from what an earlier put holds for the same channel: `resolve.py` puts t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,30 +147,36 @@ def _elements(value: Stored) -> tuple[Element, ...]:
 
 def encode_value(value: Stored, base_index: Mapping[int, int]) -> list[Any]:
     """Give the array that stands in a body. `base_index` tells where each base stands in the record's header."""
-
-    def element(e: Element) -> list[Any]:
-        if isinstance(e, Whole):
-            return [e.tag, e.data]
-        return [e.tag, base_index[e.base], e.slot, e.offset, e.length]
-
     match value:
         case Whole():
             return [_WHOLE, value.tag, value.data]
         case Carried():
             return [_CARRIED, base_index[value.base]]
         case ListOf():
-            return [_LIST, [element(e) for e in value.elements]]
+            return [_LIST, _arrays(value.elements, base_index)]
         case Splice():
-            inserted = [element(e) for e in value.inserted]
+            inserted = _arrays(value.inserted, base_index)
             return [_SPLICE, base_index[value.base], value.prefix, inserted, value.suffix]
         case DictOf():
-            return [_DICT, [[key, element(e)] for key, e in value.items]]
+            return [_DICT, _item_arrays(value.items, base_index)]
         case Edit():
-            changed = [[key, element(e)] for key, e in value.changed]
+            changed = _item_arrays(value.changed, base_index)
             order = None if value.order is None else list(value.order)
             return [_EDIT, base_index[value.base], changed, list(value.removed), order]
         case Patch():
             return [_PATCH, base_index[value.base], value.tag, value.size, value.frame]
+
+
+def _arrays(elements: Iterable[Element], base_index: Mapping[int, int]) -> list[list[Any]]:
+    return [
+        [e.tag, e.data] if isinstance(e, Whole) else [e.tag, base_index[e.base], e.slot, e.offset, e.length]
+        for e in elements
+    ]
+
+
+def _item_arrays(items: tuple[tuple[str, Element], ...], base_index: Mapping[int, int]) -> list[list[Any]]:
+    arrays = _arrays([element for _, element in items], base_index)
+    return [[key, array] for (key, _), array in zip(items, arrays, strict=True)]
 
 
 def decode_value(array: Any, bases: tuple[int, ...]) -> Stored:

@@ -25,7 +25,7 @@ from ..eventlog.plain import pack, unpack
 from ..eventlog.reader import EventReader
 from ..eventlog.streams import StreamKeys
 from .history import CheckpointRow, History
-from .latest import Latest
+from .ids import to_key
 from .metadata_index import MetadataIndex
 from .pending_writes import PendingWrites, WritesRow
 from .table import Table
@@ -35,7 +35,7 @@ __all__ = ["BuiltIn"]
 
 
 class BuiltIn:
-    """The five tables, or with a suffix their shadows.
+    """The four tables, or with a suffix their shadows.
 
     Args:
         reader: reads the events that a copy names.
@@ -44,13 +44,11 @@ class BuiltIn:
     """
 
     def __init__(self, reader: EventReader, keys: StreamKeys, *, suffix: str = "") -> None:
-        self.latest = Latest(suffix)
         self.history = History(suffix)
         self.pending_writes = PendingWrites(suffix)
         self.threads = Threads(suffix)
         self.metadata_index = MetadataIndex(suffix)
         self.tables: tuple[Table, ...] = (
-            self.latest,
             self.history,
             self.pending_writes,
             self.threads,
@@ -58,6 +56,11 @@ class BuiltIn:
         )
         self._reader = reader
         self._keys = keys
+        # By far the most events are new checkpoints and writes: what each of those does is run as one statement. The
+        # checkpoint comes last: what `changes` tells is of that.
+        touch = self.threads.sql(Threads.TOUCH)
+        self._add_checkpoint = f"{touch};{self.history.sql(History.ADD)}"
+        self._add_writes = f"{touch};{self.pending_writes.sql(PendingWrites.ADD)}"
 
     def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:
         """Take in one event, in the caller's transaction."""
@@ -101,12 +104,20 @@ class BuiltIn:
             event.size,
             put.metadata,
         )
-        checkpoints, size = self._put_row(connection, row)
         if isinstance(event.data, Restate):
+            checkpoints, size = self._put_row(connection, row)
             self.threads.ensure(connection, event.thread, event.recorded_at)
             self.threads.change(connection, event.thread, checkpoints=checkpoints, writes=0, size=size)
-        else:
-            self.threads.touch(connection, event.thread, event.recorded_at, checkpoints=checkpoints, size=size)
+            return
+        metadata = unpack(put.metadata)
+        values = self.history.values(row, metadata)
+        connection.execute(self._add_checkpoint, (event.thread, event.recorded_at, 1, 0, event.size, *values))
+        if connection.changes():
+            self.metadata_index.put(connection, event.stream, put.checkpoint_id, metadata, new=True)
+            return
+        # One of that id is there: all that has been done is to count one more.
+        checkpoints, size = self._put_row(connection, row)
+        self.threads.change(connection, event.thread, checkpoints=checkpoints - 1, writes=0, size=size - event.size)
 
     def _put_row(self, connection: apsw.Connection, row: CheckpointRow) -> tuple[int, int]:
         """Put a row; give by how much the visible checkpoints and the bytes have grown."""
@@ -114,27 +125,19 @@ class BuiltIn:
         old = self.history.put(connection, row, metadata)
         self.metadata_index.put(connection, row.stream, row.checkpoint_id, metadata, new=old is None)
         old_hidden, old_size = old or (True, 0)
-        if row.hidden:
-            if not old_hidden:
-                self.latest.find_again(connection, row.stream)
-        else:
-            self.latest.advance(connection, row.stream, row.checkpoint_id)
         return int(not row.hidden) - int(not old_hidden), row.size - old_size
 
     def _put_writes(self, connection: apsw.Connection, event: RecordedEvent, data: PutWrites) -> None:
         assert event.stream is not None
-        assert event.thread is not None
-        count = len(data.writes)
-        row = WritesRow(event.stream, data.checkpoint_id, event.position, 0, event.position, count, event.size)
-        self.pending_writes.add(connection, row)
-        self.threads.touch(connection, event.thread, event.recorded_at, writes=count, size=event.size)
+        position, count, size = event.position, len(data.writes), event.size
+        row = (event.stream, to_key(data.checkpoint_id), position, 0, position, count, size)
+        connection.execute(self._add_writes, (event.thread, event.recorded_at, 0, count, size, *row))
 
     def _delete_thread(self, connection: apsw.Connection, thread: int) -> None:
         for stream, _ in self._keys.streams_of(connection, thread):
             self.history.remove_stream(connection, stream)
             self.pending_writes.remove_stream(connection, stream)
             self.metadata_index.remove_stream(connection, stream)
-            self.latest.remove(connection, stream)
         self.threads.remove(connection, thread)
 
     def _remove_all(self, connection: apsw.Connection, removals: tuple[Removal, ...]) -> None:
@@ -154,7 +157,6 @@ class BuiltIn:
             size += old_size + writes_size
         for checkpoint_id in removal.hidden:
             checkpoints += int(self.history.hide(connection, stream, checkpoint_id))
-        self.latest.find_again(connection, stream)
         self.threads.change(connection, thread, checkpoints=-checkpoints, writes=-writes, size=-size)
 
     def _copy(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> None:

@@ -61,10 +61,13 @@ class History(Table):
     """Rows keyed by (stream, checkpoint_id), also ordered by checkpoint_id over all streams, run_id, source and step.
 
     Those three are keys: see `metadata.run_key` and `metadata.index_key`.
+
+    Attributes:
+        ADD: adds a row of `values`; does nothing if there is one of its key.
     """
 
     name = "history"
-    schema_version = 2
+    schema_version = 3  # since then, the latest checkpoint is read from here, and has no table of its own
     key = "stream, checkpoint_id"
     ddl = """
 CREATE TABLE history@ (
@@ -86,11 +89,11 @@ CREATE TABLE history@ (
   UNIQUE (step, checkpoint_id, stream)
 ) STRICT, WITHOUT ROWID"""
 
-    _ADD = """
+    ADD = """
 INSERT OR IGNORE INTO history@
   (stream, checkpoint_id, position, applied, parent_id, run_id, source, step, hidden, bytes, metadata)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-    _REPLACE = _ADD.replace("IGNORE", "REPLACE")
+    _REPLACE = ADD.replace("IGNORE", "REPLACE")
     # NOT INDEXED: SQLite would take the index on (checkpoint_id, stream), and then still need the primary key.
     _FACTS = "SELECT hidden, bytes FROM history@ NOT INDEXED WHERE stream = ? AND checkpoint_id = ?"
     _HIDE = "UPDATE history@ NOT INDEXED SET hidden = 1 WHERE stream = ? AND checkpoint_id = ?"
@@ -99,9 +102,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
     _COUNT = "SELECT count(*) FILTER (WHERE hidden = 0), count(*) FROM history@ WHERE stream = ?"
 
     _ONE = f"SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.checkpoint_id = ?"
+    # The greatest id, which is not always the last put.
     _LATEST = f"""
-SELECT {COLUMNS} FROM latest AS l JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id
-WHERE l.stream = ?"""
+SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.hidden = 0
+ORDER BY h.checkpoint_id DESC LIMIT 1"""
     _ALL_OF_STREAM = f"SELECT {COLUMNS} FROM history AS h WHERE h.stream = ? ORDER BY h.checkpoint_id"
     _OF_RUN = f"SELECT {COLUMNS} FROM history AS h WHERE h.run_id = ? ORDER BY h.checkpoint_id, h.stream"
     # Pages newest first, strictly below a key.
@@ -147,27 +151,32 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
 
         Give that one's (hidden, size).
         """
-        key = to_key(row.checkpoint_id)
-        values = (
-            row.stream,
-            key,
-            row.position,
-            row.applied,
-            None if row.parent_id is None else to_key(row.parent_id),
+        values = self.values(row, metadata)
+        # By far the most are new.
+        connection.execute(self.sql(self.ADD), values)
+        if connection.changes():
+            return None
+        hidden, size = the_row(connection, self.sql(self._FACTS), values[:2])
+        connection.execute(self.sql(self._REPLACE), values)
+        return bool(hidden), size
+
+    @staticmethod
+    def values(row: CheckpointRow, metadata: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Give what ADD puts into the columns for a row, and its metadata unpacked."""
+        stream, checkpoint_id, position, applied, parent_id, hidden, size, packed = row
+        return (
+            stream,
+            to_key(checkpoint_id),
+            position,
+            applied,
+            None if parent_id is None else to_key(parent_id),
             run_key(metadata),
             index_key(metadata.get("source")),
             index_key(metadata.get("step")),
-            int(row.hidden),
-            row.size,
-            row.metadata,
+            int(hidden),
+            size,
+            packed,
         )
-        # By far the most are new.
-        connection.execute(self.sql(self._ADD), values)
-        if connection.changes():
-            return None
-        hidden, size = the_row(connection, self.sql(self._FACTS), (row.stream, key))
-        connection.execute(self.sql(self._REPLACE), values)
-        return bool(hidden), size
 
     def hide(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> bool:
         """Hide a checkpoint; tell whether one was to be seen before."""

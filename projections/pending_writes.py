@@ -57,7 +57,11 @@ def _of_so_many(count: int) -> str:
 
 
 class PendingWrites(Table):
-    """Rows keyed by (stream, checkpoint_id, applied, ordinal)."""
+    """Rows keyed by (stream, checkpoint_id, applied, ordinal).
+
+    Attributes:
+        ADD: adds a row: what a `WritesRow` holds, the id as its key.
+    """
 
     name = "pending_writes"
     schema_version = 2
@@ -74,7 +78,7 @@ CREATE TABLE pending_writes@ (
   PRIMARY KEY (stream, checkpoint_id, applied, ordinal)
 ) STRICT, WITHOUT ROWID"""
 
-    _ADD = f"INSERT INTO pending_writes@ ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    ADD = f"INSERT INTO pending_writes@ ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
     _REMOVE = "DELETE FROM pending_writes@ WHERE stream = ? AND checkpoint_id = ? RETURNING writes, bytes"
     _REMOVE_STREAM = "DELETE FROM pending_writes@ WHERE stream = ?"
     _COUNT = "SELECT coalesce(sum(writes), 0) FROM pending_writes@ WHERE stream = ?"
@@ -85,8 +89,7 @@ CREATE TABLE pending_writes@ (
 
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:
         """Add an event's writes."""
-        values = (row.stream, to_key(row.checkpoint_id), row.applied, row.ordinal, row.position, row.writes, row.size)
-        connection.execute(self.sql(self._ADD), values)
+        connection.execute(self.sql(self.ADD), (row.stream, to_key(row.checkpoint_id), *row[2:]))
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
         """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""

@@ -119,7 +119,8 @@ class Projector:
     def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:
         """Take in an event in the transaction that appends it."""
         assert self._log is not None
-        self.views.apply(connection, event)
+        assert self._builtin is not None
+        self._builtin.apply(connection, event)
         for registered in self._registered:
             registered.join(connection, self._log, event)
 

@@ -29,6 +29,7 @@ _LOOK_AGAIN_S = 0.02
 _SHADOW = "_rebuild"
 _OLD = "_old"
 _SET_VERSION = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES (?, ?, NULL)"
+_FORGET_VERSION = "DELETE FROM projection WHERE name = ?"
 # One row marks a rebuild under way: whoever starts another one takes the shadow tables over.
 _MARK = "INSERT OR REPLACE INTO projection (name, schema_version, progress) VALUES ('rebuild under way', ?, 0)"
 _MARKED = "SELECT schema_version FROM projection WHERE name = 'rebuild under way'"
@@ -37,7 +38,9 @@ _UNDER_WAY = "SELECT schema_version, progress FROM projection WHERE name = 'rebu
 _UNMARK = "DELETE FROM projection WHERE name = 'rebuild under way'"
 NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
 
-TABLES = ("latest", "history", "pending_writes", "threads", "metadata_index")
+TABLES = ("history", "pending_writes", "threads", "metadata_index")
+# Tables that earlier versions of this library had: files are rid of them when they are rebuilt.
+_RETIRED = ("latest",)
 _KEY_DDL = KEY_DDL.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
 
 
@@ -129,6 +132,10 @@ def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
         if name in existing:
             connection.execute(f"ALTER TABLE {name} RENAME TO {name}{_OLD}")
         connection.execute(f"ALTER TABLE {name}{_SHADOW} RENAME TO {name}")
+    for name in _RETIRED:
+        if name in existing:
+            connection.execute(f"ALTER TABLE {name} RENAME TO {name}{_OLD}")
+        connection.execute(_FORGET_VERSION, (name,))
     record_versions(connection, shadow)
     connection.execute(_UNMARK)
     generation: int = the_row(connection, NEXT_GENERATION)[0]
@@ -136,5 +143,5 @@ def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
 
 
 def _drop(connection: apsw.Connection, suffix: str) -> None:
-    for name in TABLES:
+    for name in (*TABLES, *_RETIRED):
         connection.execute(f"DROP TABLE IF EXISTS {name}{suffix}")

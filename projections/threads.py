@@ -36,7 +36,11 @@ class ThreadRow:
 
 
 class Threads(Table):
-    """Rows keyed by thread."""
+    """Rows keyed by thread.
+
+    Attributes:
+        TOUCH: takes in activity: of (thread, time, checkpoints, writes, bytes), the last three by how much they grow.
+    """
 
     name = "threads"
     schema_version = 1
@@ -53,7 +57,7 @@ CREATE TABLE threads@ (
   metadata BLOB
 ) STRICT"""
 
-    _TOUCH = """
+    TOUCH = """
 INSERT INTO threads@ (thread, created_at, last_activity, checkpoints, writes, bytes) VALUES (?1, ?2, ?2, ?3, ?4, ?5)
 ON CONFLICT (thread) DO UPDATE SET
   last_activity = excluded.last_activity, checkpoints = checkpoints + excluded.checkpoints,
@@ -72,11 +76,12 @@ ON CONFLICT (thread) DO UPDATE SET created_at = excluded.created_at, last_activi
 
     _FROM = """
 SELECT a.thread, t.thread_id, a.created_at, a.last_activity, a.checkpoints, a.writes, a.bytes, a.name, a.metadata,
-  l.checkpoint_id, h.metadata
+  h.checkpoint_id, h.metadata
 FROM threads AS a JOIN thread AS t ON t.thread = a.thread
 LEFT JOIN stream AS s ON s.thread = a.thread AND s.checkpoint_ns = ''
-LEFT JOIN latest AS l ON l.stream = s.stream
-LEFT JOIN history AS h ON h.stream = l.stream AND h.checkpoint_id = l.checkpoint_id"""
+LEFT JOIN history AS h NOT INDEXED ON h.stream = s.stream AND h.checkpoint_id = (
+  SELECT checkpoint_id FROM history NOT INDEXED WHERE stream = s.stream AND hidden = 0
+  ORDER BY checkpoint_id DESC LIMIT 1)"""
     _ONE = f"{_FROM} WHERE a.thread = ?"
     # A thread is listed while it has something, or was registered: then it has metadata, if only {}.
     _PAGE = f"""
@@ -91,7 +96,7 @@ ORDER BY a.last_activity DESC, a.thread DESC"""
         self, connection: apsw.Connection, thread: int, at: int, *, checkpoints: int = 0, writes: int = 0, size: int = 0
     ) -> None:
         """Take in activity at a time, and what it changed."""
-        connection.execute(self.sql(self._TOUCH), (thread, at, checkpoints, writes, size))
+        connection.execute(self.sql(self.TOUCH), (thread, at, checkpoints, writes, size))
 
     def change(self, connection: apsw.Connection, thread: int, *, checkpoints: int, writes: int, size: int) -> None:
         """Take in a change of counts that is not activity of the thread."""

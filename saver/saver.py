@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -204,11 +203,11 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         memory = self._core.memory
         like = likeness(event, writes)
         if like is not None:
-            event = replace(event, similar=memory.similar.find(like))
+            event = event._replace(similar=memory.similar.find(like))
         try:
             recorded = yield event
         except BaseErasedError:
-            event = replace(event, similar=None)
+            event = event._replace(similar=None)
             recorded = yield event
         if like is not None:
             memory.similar.remember(like, event, recorded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -338,7 +337,7 @@ def test_bases_are_those_of_all_values_of_a_restate_too() -> None:
     put = Put("c", None, b"\x80", {"x": Carried(3), "y": Whole("t", b"")}, Carried(5), Carried(7), {}, Whole("t", b""))
     assert bases_of(put) == bases_of(Restate(False, put)) == {3, 5, 7}
     assert len(list(stored_values(Restate(True, put)))) == 5
-    assert bases_of(dataclasses.replace(put, channels={}, channel_versions=Whole("t", b""), rest=None)) == {7}
+    assert bases_of(put._replace(channels={}, channel_versions=Whole("t", b""), rest=None)) == {7}
 
 
 def test_the_header_names_the_bases_that_values_refer_to_and_no_others() -> None:

@@ -126,7 +126,7 @@ def test_a_writing_block_that_raises_is_rolled_back(filled: EventLogSaver) -> No
     head = filled.log.head()
     for error in (ValueError, KeyboardInterrupt):
         with pytest.raises(error), filled.log.database.writing() as connection:  # noqa: PT012  the block is what is tested
-            connection.execute("DELETE FROM latest")
+            connection.execute("DELETE FROM threads")
             raise error
     assert filled.log.head() == head
     assert list(filled.log.verify()) == []
@@ -137,7 +137,7 @@ def test_a_reading_connection_cannot_change_the_file(filled: EventLogSaver) -> N
         pytest.raises(LogReadOnlyError),
         filled.log.database.reading() as other,
     ):
-        other.execute("DELETE FROM latest")
+        other.execute("DELETE FROM threads")
 
 
 # Closing.

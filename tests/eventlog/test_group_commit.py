@@ -151,6 +151,35 @@ def test_an_append_alone_is_one_transaction(log: EventLog) -> None:
     assert count == [len(NAMES)]
 
 
+def test_an_append_in_a_block_of_its_own_thread_that_has_the_lock_is_done_and_leaves_the_lock_as_it_was(
+    log: EventLog,
+) -> None:
+    with log.database.write_lock:
+        with log.database.exclusive():
+            log.append(writes("inner"))
+            assert log.database.write_lock.owned()
+        assert log.database.write_lock.owned()
+        log.append(writes("outer"))
+        assert log.database.write_lock.owned()
+    assert not log.database.write_lock.owned()
+    assert names_in(log) == ["inner", "outer"]
+
+
+def test_an_append_alone_that_fails_leaves_the_lock_and_no_transaction(make_saver: Any) -> None:
+    fussy = Fussy()
+    log = make_saver(projections=[fussy]).log
+    for error, told in ((ZeroDivisionError("a bug"), ProjectionError), (SystemExit(3), SystemExit)):
+        fussy.errors["bad"] = error
+        with pytest.raises(told):
+            log.append(writes("bad"))
+        assert not log.database.write_lock.owned()
+        other = apsw.Connection(log.path)
+        other.execute("BEGIN IMMEDIATE; ROLLBACK")  # nobody has the lock of the file
+        other.close()
+    log.append(writes("good"))
+    assert names_in(log) == fussy.seen() == ["good"]
+
+
 def test_nobody_is_told_before_the_commit(log: EventLog) -> None:
     told_before: list[int] = []
     with batch(log) as callers:

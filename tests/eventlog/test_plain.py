@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import struct
+import threading
 from typing import Any
 
 import msgpack
@@ -228,3 +229,35 @@ def test_packing_refuses_what_is_not_plain_unless_it_can_be_turned_into_a_whole(
     for _ in range(500):
         fits = [fits]
     assert unpack(pack(fits)) == fits
+
+
+def test_packing_inside_of_packing_and_after_a_failure_gives_the_same_as_alone() -> None:
+    """Packers are used again: one that is at work, or has failed in the midst of something, must not be."""
+
+    class Packing(int):
+        """Packs something else while it is packed itself."""
+
+        def __str__(self) -> str:
+            assert unpack(pack(["inside", 1])) == ["inside", 1]
+            return super().__str__()
+
+    assert unpack(pack(["before", Packing(2**70), "after"])) == ["before", 2**70, "after"]
+    for _ in range(2):
+        with pytest.raises(PlainDataError):
+            pack(["some bytes before it fails", {1}])
+        assert pack(["next"]) == b"\x91\xa4next"
+
+
+def test_threads_that_pack_at_once_get_each_its_own() -> None:
+    found: dict[int, bool] = {}
+
+    def work(n: int) -> None:
+        value = [f"of {n}", b"x" * 1000 * n, {"n": n}]
+        found[n] = all(unpack(pack(value)) == value for _ in range(200))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == dict.fromkeys(range(8), True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -117,8 +115,8 @@ def test_what_is_carried_is_what_the_base_holds_whatever_its_kind():
 
 
 def test_versions_are_resolved_by_their_field_not_by_a_channel_of_that_name():
-    one = replace(put(channel_versions=w("a channel")), channel_versions=DictOf((("a", Whole("=", b"\x01")),)))
-    two = replace(put(), channel_versions=Edit(1, (("b", Whole("=", b"\x02")),), ()), versions_seen=Carried(1))
+    one = put(channel_versions=w("a channel"))._replace(channel_versions=DictOf((("a", Whole("=", b"\x01")),)))
+    two = put()._replace(channel_versions=Edit(1, (("b", Whole("=", b"\x02")),), ()), versions_seen=Carried(1))
     resolving = resolver({1: one, 2: two})
     assert resolving.channel_versions(2, two) == {"a": Whole("=", b"\x01"), "b": Whole("=", b"\x02")}
     assert resolving.versions_seen(2, two) == EMPTY

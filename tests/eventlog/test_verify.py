@@ -22,7 +22,6 @@ LOG = {
     "projection": ("name", "schema_version", "progress"),
 }
 PROJECTIONS = {
-    "latest": ("stream", "checkpoint_id"),
     "history": (
         *("stream", "checkpoint_id", "position", "applied", "parent_id", "run_id", "source", "step"),
         *("hidden", "bytes", "metadata"),
@@ -40,7 +39,6 @@ KEYS = {
     "thread": "thread",
     "stream": "stream",
     "projection": "name",
-    "latest": "stream",
     "history": "stream, checkpoint_id",
     "pending_writes": "stream, checkpoint_id, applied, ordinal",
     "threads": "thread",
@@ -171,7 +169,7 @@ def test_an_added_row_is_found(filled: Any, make_saver: Any, helpers: Any, table
                 row["thread_id"] = "added"
             if table == "stream":
                 row["checkpoint_ns"] = "added"
-            if table in ("threads", "latest", "history", "pending_writes"):
+            if table in ("threads", "history", "pending_writes"):
                 row[KEYS[table].split(", ")[0]] = 999
         connection.execute(
             f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())
@@ -193,7 +191,7 @@ def test_an_event_or_stub_outside_of_the_log_is_found(
     assert list(filled.log.verify()) == []
 
 
-@pytest.mark.parametrize("table", ["event", "thread", "stream", "latest", "history", "pending_writes", "threads"])
+@pytest.mark.parametrize("table", ["event", "thread", "stream", "history", "pending_writes", "threads"])
 def test_swapped_rows_are_found(filled: Any, make_saver: Any, helpers: Any, table: str) -> None:
     """All but the key (of `stream` and `history`: its last part) changes places."""
     make_saver.damaged(filled.path)
@@ -253,7 +251,7 @@ def test_text_that_is_not_utf8_is_a_finding_not_an_exception(filled: Any, make_s
         ("thread", "thread_id", "thread", "CAST(x'ff61' AS TEXT)"),
         ("stream", "checkpoint_ns", "stream", "CAST(x'ff61' AS TEXT)"),
         ("threads", "name", "thread", "CAST(x'ff61' AS TEXT)"),
-        ("latest", "checkpoint_id", "stream", "x'00ff61'"),
+        ("history", "checkpoint_id", "stream", "x'00ff61'"),
         ("metadata_index", "checkpoint_id", "stream", "x''"),
     ):
         with helpers.without_triggers(filled.path) as connection:
@@ -279,15 +277,15 @@ TAMPERED = {
         "DROP TRIGGER event_never_changes",
         "CREATE TRIGGER event_never_changes BEFORE UPDATE ON event WHEN 0 BEGIN SELECT 1; END",
     ],
-    "an extra trigger": ["CREATE TRIGGER spy AFTER INSERT ON event BEGIN DELETE FROM latest; END"],
-    "an extra trigger on a projection": ["CREATE TRIGGER spy AFTER INSERT ON latest BEGIN SELECT 1; END"],
+    "an extra trigger": ["CREATE TRIGGER spy AFTER INSERT ON event BEGIN DELETE FROM threads; END"],
+    "an extra trigger on a projection": ["CREATE TRIGGER spy AFTER INSERT ON threads BEGIN SELECT 1; END"],
     "an extra index": ["CREATE UNIQUE INDEX event_more ON event (recorded_at)"],
     "the index dropped": ["DROP INDEX event_stream"],
     "a view": ["CREATE VIEW spy AS SELECT 1"],
     "another version": ["PRAGMA user_version = 0"],
     "another application": ["PRAGMA application_id = 5"],
     "a projection's table altered": ["ALTER TABLE history ADD COLUMN more ANY"],
-    "a projection's table dropped": ["DROP TABLE latest"],
+    "a projection's table dropped": ["DROP TABLE threads"],
 }
 
 

@@ -120,13 +120,14 @@ def test_threads_that_find_the_projections_changed_look_at_them_once(
 
 def test_calls_that_are_done_together_wait_once_for_another_process(make_saver: Any) -> None:
     log = make_saver(busy_timeout_ms=30).log
-    begun, transaction = [], log.database.transaction
+    begun = []
 
-    def noting(connection: apsw.Connection) -> Any:
-        begun.append(connection)
-        return transaction(connection)
+    def noting(_: Any, sql: str, __: Any) -> bool:
+        begun.append(sql)
+        return True
 
-    log.database.transaction = noting
+    with log.database.exclusive() as connection:
+        connection.exec_trace = noting
     other = apsw.Connection(log.path)
     try:
         other.execute("BEGIN IMMEDIATE")
@@ -134,7 +135,7 @@ def test_calls_that_are_done_together_wait_once_for_another_process(make_saver: 
         log._append_all(appends)
     finally:
         other.close()
-    assert len(begun) == 1
+    assert begun == ["BEGIN IMMEDIATE"]
     for append in appends:
         with pytest.raises(LogBusyError):
             append.result()

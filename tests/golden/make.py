@@ -11,7 +11,6 @@ others, too.
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -198,7 +197,7 @@ def _restate(saver: EventLogSaver, thread_id: str, checkpoint_id: str, *, hidden
                 channels[name] = DictOf(tuple(value.items()))
             case _:
                 channels[name] = value
-    own = dataclasses.replace(event.data, channels=channels)
+    own = event.data._replace(channels=channels)
     saver.log.append(NewEvent(Restate(hidden, own), thread_id))
 
 

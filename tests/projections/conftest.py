@@ -22,7 +22,7 @@ from langgraph_eventlog.eventlog import (
 )
 from langgraph_eventlog.saver import EventLogSaver
 
-TABLES = ("latest", "history", "pending_writes", "threads", "metadata_index")
+TABLES = ("history", "pending_writes", "threads", "metadata_index")
 
 
 def config(thread: str = "t", id: str | None = None, ns: str = "") -> Any:

@@ -238,7 +238,6 @@ def test_verify_finds_each_row_that_is_not_as_it_should_be(make_saver: Any, step
     steps.everything(saver)
     make_saver.damaged(saver.path)
     damage = {
-        "latest": "DELETE FROM latest WHERE stream = (SELECT max(stream) FROM latest)",
         "history": f"UPDATE history SET parent_id = x'0078' WHERE checkpoint_id = x'{to_key('1').hex()}'",
         "pending_writes": "UPDATE pending_writes SET writes = writes + 1",
         "threads": "UPDATE threads SET bytes = 0",

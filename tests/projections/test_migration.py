@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import apsw
 import pytest
 from langgraph_eventlog.eventlog import LogDamagedError, LogOpenError, NewerFormatError
 from langgraph_eventlog.projections.history import History
-from langgraph_eventlog.projections.latest import Latest
 from langgraph_eventlog.projections.metadata_index import MetadataIndex
 from langgraph_eventlog.projections.pending_writes import PendingWrites
 from langgraph_eventlog.projections.table import Table
 from langgraph_eventlog.projections.threads import Threads
 from langgraph_eventlog.saver import EventLogSaver
 
-pytestmark = pytest.mark.parametrize("table", [Latest, History, PendingWrites, Threads, MetadataIndex])
+each_table = pytest.mark.parametrize("table", [History, PendingWrites, Threads, MetadataIndex])
 
 
 def make_newer(monkeypatch: pytest.MonkeyPatch, table: type[Table]) -> None:
@@ -32,6 +33,7 @@ def extras(saver: EventLogSaver, table: type[Table]) -> set[Any]:
 # monkeypatch comes first in each signature: the log is verified before the older version is back.
 
 
+@each_table
 def test_a_file_of_the_older_version_is_rebuilt_when_it_is_opened(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
@@ -50,6 +52,7 @@ def test_a_file_of_the_older_version_is_rebuilt_when_it_is_opened(
         assert steps.generation(again.log) == generation + 1
 
 
+@each_table
 def test_an_empty_file_of_the_older_version_is_rebuilt_as_well(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
@@ -62,6 +65,7 @@ def test_an_empty_file_of_the_older_version_is_rebuilt_as_well(
     assert extras(saver, table) == {(7,)}
 
 
+@each_table
 def test_the_older_version_refuses_the_newer_file(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
@@ -84,6 +88,7 @@ def test_the_older_version_refuses_the_newer_file(
             assert list(again.log.verify()) == []
 
 
+@each_table
 def test_a_running_program_of_the_older_version_stops_appending(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
@@ -104,6 +109,7 @@ def test_a_running_program_of_the_older_version_stops_appending(
     assert running.log.head() == head
 
 
+@each_table
 def test_read_only_does_not_rebuild_and_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
 ) -> None:
@@ -114,3 +120,26 @@ def test_read_only_does_not_rebuild_and_says_what_to_do(
         EventLogSaver(saver.path, read_only=True)
     make_saver().close()
     assert make_saver(read_only=True).get_tuple(steps.config()) is not None
+
+
+def test_a_table_that_an_earlier_version_had_besides_is_gone_after_the_rebuild(
+    make_saver: Callable[..., EventLogSaver], steps: Any
+) -> None:
+    """The latest checkpoint of each stream had one, and it may have been rebuilt when that version was killed."""
+    with make_saver() as saver:
+        for id in ("1", "3", "2"):
+            steps.put(saver, id)
+        found = list(saver.list(None))
+    with contextlib.closing(apsw.Connection(saver.path)) as connection:
+        for suffix in ("", "_rebuild", "_old"):
+            connection.execute(f"CREATE TABLE latest{suffix} (stream INTEGER PRIMARY KEY, checkpoint_id BLOB) STRICT")
+        connection.execute("INSERT INTO projection (name, schema_version) VALUES ('latest', 2)")
+        connection.execute("UPDATE projection SET schema_version = 2 WHERE name = 'history'")
+    saver = make_saver()
+    assert list(saver.list(None)) == found
+    latest = saver.get_tuple(steps.config())
+    assert latest is not None
+    assert latest.checkpoint["id"] == "3"
+    with saver.log.database.reading() as connection:
+        assert connection.execute("SELECT name FROM sqlite_schema WHERE name LIKE 'latest%'").fetchall() == []
+        assert connection.execute("SELECT name FROM projection WHERE name = 'latest'").fetchall() == []

@@ -38,10 +38,10 @@ FORBIDDEN = [
     "INSERT INTO history SELECT * FROM history",
     "UPDATE meta SET head = 0",
     "UPDATE projection SET progress = 0",
-    "DROP TABLE latest",
+    "DROP TABLE threads",
     "CREATE TABLE other (x)",
     "CREATE TEMP TABLE scripted_t (x)",
-    "CREATE TRIGGER scripted_t AFTER INSERT ON scripted BEGIN DELETE FROM latest; END",
+    "CREATE TRIGGER scripted_t AFTER INSERT ON scripted BEGIN DELETE FROM threads; END",
     "CREATE VIEW scripted_v AS SELECT 1",
     "CREATE INDEX scripted_i ON event (kind)",
     "ALTER TABLE scripted RENAME TO other",
@@ -49,7 +49,7 @@ FORBIDDEN = [
     "PRAGMA user_version = 99",
     "PRAGMA synchronous = OFF",
     "ATTACH ':memory:' AS other",
-    "INSERT INTO scripted VALUES (1); DELETE FROM latest",
+    "INSERT INTO scripted VALUES (1); DELETE FROM threads",
     "COMMIT",
     "ROLLBACK",
     "SAVEPOINT x",
@@ -114,7 +114,7 @@ def test_outside_of_apply_it_only_reads(make_saver: Callable[..., EventLogSaver]
         scripted.db.execute("DELETE FROM scripted")
     for sql in (
         "DELETE FROM scripted",
-        "DROP TABLE latest",
+        "DROP TABLE threads",
         "PRAGMA query_only = OFF",
         "SELECT 1; DELETE FROM scripted",
     ):

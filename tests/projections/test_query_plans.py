@@ -9,7 +9,6 @@ import apsw
 import apsw.ext
 import pytest
 from langgraph_eventlog.projections.history import History
-from langgraph_eventlog.projections.latest import Latest
 from langgraph_eventlog.projections.metadata_index import MetadataIndex
 from langgraph_eventlog.projections.pending_writes import PendingWrites
 from langgraph_eventlog.projections.table import Table
@@ -18,12 +17,13 @@ from langgraph_eventlog.saver import EventLogSaver
 
 STATEMENTS = {
     f"{table.__name__}.{name.lstrip('_').lower()}": sql
-    for table in (Latest, History, PendingWrites, Threads, MetadataIndex)
+    for table in (History, PendingWrites, Threads, MetadataIndex)
     for name, sql in vars(table).items()
     if name.isupper() and isinstance(sql, str) and not name.startswith("_FROM")
 }
 # What pages newest first is read straight off this index, or off the primary key.
 PAGES = {
+    "History.latest": "h USING PRIMARY KEY (stream=?)",
     "History.page_of_stream": "h USING PRIMARY KEY (stream=? AND checkpoint_id<?)",
     "History.page_of_stream_like": "h USING PRIMARY KEY (stream=? AND checkpoint_id<?)",
     "History.page_of_all": "h USING INDEX sqlite_autoindex_history_2 ((checkpoint_id,stream)<(?,?))",

@@ -60,7 +60,7 @@ def test_it_mends_what_is_wrong(saver: EventLogSaver, steps: Any) -> None:
     with saver.log.database.writing() as connection:
         connection.execute("DROP TABLE history")
         connection.execute("DELETE FROM threads")
-        connection.execute("UPDATE latest SET checkpoint_id = x'007a'")
+        connection.execute("UPDATE pending_writes SET checkpoint_id = x'007a'")
     saver.rebuild()
     assert steps.tables(saver.log) == before
 
