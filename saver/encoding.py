@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -23,8 +22,9 @@ from ..eventlog.record import MAX_BASES, MAX_BODY_BYTES
 from .config import Address, text
 from .differences import express_all
 from .known import Known, KnownValue
-from .parts import Parts, parts_of_plain, take_apart
+from .parts import Parts, dump_written, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
+from .written import WrittenElement
 
 __all__ = ["EncodedPut", "encode_put", "encode_writes"]
 
@@ -37,8 +37,7 @@ _MIN_FIELD_BYTES = 64
 _PLAIN_TYPES = (str, int, float, type(None))
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedPut:
+class EncodedPut(NamedTuple):
     """A put, encoded, and what is known of its values once it has been appended."""
 
     event: NewEvent
@@ -70,17 +69,18 @@ def encode_put(
         EncodingError: a value cannot be serialised.
         ConfigError: an id is missing or cannot be stored.
     """
-    given = cast("dict[str, Any]", checkpoint)
+    given: Any = checkpoint
     if not given.get("id"):
         raise ConfigError("the checkpoint has no id")
     values: list[tuple[str, Parts, KnownValue | None]] = []
+    written = None if known is None else known.written
     size = 0
     # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
     for channel, value in dict(given.get("channel_values") or {}).items():
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
         before = None if known is None else known.channels.get(channel)
-        parts = take_apart(serde, value, channel, None if before is None else before.parts)
+        parts = take_apart(serde, value, channel, None if before is None else before.parts, written)
         size += parts.size
         if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
             raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
@@ -117,8 +117,8 @@ def encode_writes(
     writes: Sequence[tuple[str, Any]],
     task_id: str,
     task_path: str,
-) -> NewEvent:
-    """Give the event of a put_writes.
+) -> tuple[NewEvent, list[WrittenElement]]:
+    """Give the event of a put_writes, and what is known of the elements in it once it has been appended.
 
     Raises:
         EncodingError: a value cannot be serialised.
@@ -126,13 +126,16 @@ def encode_writes(
     """
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
-    recorded = []
+    recorded: list[Write] = []
+    elements: list[WrittenElement] = []
     for idx, (channel, value) in enumerate(writes):
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel)))
+        whole, found = dump_written(serde, value, channel, len(recorded))
+        elements += found
+        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), whole))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
-    return NewEvent(data, address.thread_id, address.namespace)
+    return NewEvent(data, address.thread_id, address.namespace), elements
 
 
 def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.event import PutWrites
 from .parts import Parts
-from .written import Written
+from .written import Written, WrittenElement
 
 __all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue"]
 
@@ -22,9 +23,8 @@ __all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue"]
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownValue:
-    """What is known of a stored value.
+class KnownValue(NamedTuple):
+    """What is known of a stored value. A tuple: several are made for each put.
 
     Attributes:
         at: the event that stores it; None: the one that stores the checkpoint.
@@ -41,9 +41,9 @@ class KnownValue:
     patches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Known:
-    """A checkpoint's values, channels' and its own maps', as they were made by one serializer.
+    """A checkpoint's values, channels' and its own maps', as they were made by one serializer. Never changed.
 
     Attributes:
         serde: that serializer; of another's values nothing is known.
@@ -61,14 +61,14 @@ class Known:
     read_bytes: int
     written: Written = field(default_factory=Written)
 
-    def at(self, value: KnownValue) -> int:
-        """Give the event that stores one of its values."""
-        return self.position if value.at is None else value.at
-
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory, without what is `written`."""
-        return 600 + sum(200 + v.parts.memory for v in (*self.channels.values(), *self.fields.values()))
+        total = 600
+        for values in (self.channels, self.fields):
+            for value in values.values():
+                total += 200 + value.parts.memory
+        return total
 
 
 class KnownCheckpoints:
@@ -112,15 +112,22 @@ class KnownCheckpoints:
             if size <= self._max_bytes:
                 self._add(key, known, size)
 
-    def remember_written(self, key: Key, serde: SerializerProtocol, data: PutWrites, position: int) -> None:
-        """Take in a committed put_writes at a checkpoint."""
+    def remember_written(
+        self,
+        key: Key,
+        serde: SerializerProtocol,
+        data: PutWrites,
+        position: int,
+        elements: Sequence[WrittenElement] = (),
+    ) -> None:
+        """Take in a committed put_writes at a checkpoint, and what is known of the elements in it."""
         with self._lock:
             found = self._known.pop(key, None)
             if found is None:
                 return
             known, size = found
             self._bytes -= size
-            more = known.written.add(data, position) if known.serde is serde else 0
+            more = known.written.add(data, position, elements) if known.serde is serde else 0
             self._add(key, known, size + more)
 
     def _add(self, key: Key, known: Known, size: int) -> None:

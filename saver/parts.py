@@ -7,7 +7,7 @@ whole: apart, they are larger.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from sys import getsizeof
 from typing import Any, NamedTuple
@@ -16,18 +16,22 @@ from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ..eventlog.delta import weight, weight_of_keys, weight_of_value
+from ..eventlog.delta import COST_OF_ELEMENT, weight, weight_of_keys
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
-from .pieces import MSGPACK, cut
+from .models import MODELS
+from .pieces import MSGPACK, cut, list_of
 from .serialising import dump, dump_plain
 from .snapshot import Snapshot, common_prefix, is_worth_it, take, thaw
+from .written import Written, WrittenElement
 
-__all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
+__all__ = ["Form", "Parts", "dump_written", "parts_of_plain", "parts_of_value", "take_apart"]
 
 _MIN_BYTES_APART = 512
 # Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
 _MIN_BYTES_AN_ELEMENT = 16
+# Of more written at once, who knows whether the next checkpoint holds them as they are; copying them takes time.
+_MAX_WRITTEN = 16
 # Nothing can change what is exactly one of these.
 _IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -72,12 +76,15 @@ class Parts(NamedTuple):
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory."""
-        snapshot = 0 if self.snapshot is None else self.snapshot.memory
+        total = 300 + self.size + 130 * len(self.elements) + 60 * len(self.keys)
+        if self.snapshot is not None:
+            total += self.snapshot.memory
         # A str may take four times the bytes that it is serialised to.
-        given = 0 if self.given is _NOTHING else getsizeof(self.given)
-        if type(self.given) is tuple:
-            given += sum(map(getsizeof, self.given))
-        return 300 + self.size + snapshot + given + 130 * len(self.elements) + 60 * len(self.keys)
+        if self.given is not _NOTHING:
+            total += getsizeof(self.given)
+            if type(self.given) is tuple:
+                total += sum(map(getsizeof, self.given))
+        return total
 
     @property
     def encrypted(self) -> bool:
@@ -93,12 +100,16 @@ class Parts(NamedTuple):
         return Whole(f"{element.tag}+{name}", data)
 
 
-def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Parts | None) -> Parts:
+def take_apart(
+    serde: SerializerProtocol, value: Any, channel: str, before: Parts | None, written: Written | None = None
+) -> Parts:
     """Serialise a channel's value, and cut what the serializer made into its elements where that is of use.
 
     The outcome is what the serializer makes of the whole value. What has provably not changed since `before`, the
-    parent's made by the same serializer, is not serialised again. Another thread may be changing the value meanwhile:
-    of messages, each is what it was at one moment, of plain data, all of it.
+    parent's, or since it was `written`, both made by the same serializer, is not serialised again. Another thread may
+    be changing the value meanwhile: of messages, each is what it was at one moment, of plain data, all of it.
+
+    Gives `before` itself if nothing has changed since; but a value may be the same though other parts are given.
 
     Raises:
         EncodingError: it cannot be serialised; it says where.
@@ -112,12 +123,11 @@ def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Part
         return _whole(dump(inner, value, channel), cipher)
     if type(value) in _IMMUTABLE:
         if before is not None and before.given is value and before.cipher is cipher:
-            return before if before.kept == (1, 0) else before._replace(kept=(1, 0))
-        whole = dump(inner, value, channel)
-        return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher, None, value)
+            return before
+        return _whole(dump(inner, value, channel), cipher)._replace(given=value)
     parts = None
     if type(value) is list and is_worth_it(value):
-        parts = _list_of_objects(inner, list(value), before, cipher)
+        parts = _list_of_objects(inner, list(value), before, cipher, written)
     elif type(value) is dict and cipher is None:
         parts = _dict_of_immutables(inner, dict(value), before)
     return parts or _cut_apart(dump(inner, value, channel), value, cipher)
@@ -141,50 +151,74 @@ def _cut_apart(whole: Whole, value: Any, cipher: CipherProtocol | None) -> Parts
 
 
 def _list_of_objects(
-    serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
+    serde: JsonPlusSerializer,
+    value: list[Any],
+    before: Parts | None,
+    cipher: CipherProtocol | None,
+    written: Written | None,
 ) -> Parts | None:
     """Take a list apart by serialising those of its elements that have changed; None: do it in one piece."""
     try:
-        return _changed_objects(serde, value, before, cipher)
+        return _changed_objects(serde, value, before, cipher, written)
     except ValueError:  # something in it could be packed, and cannot be unpacked
         return None
 
 
 def _changed_objects(
-    serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
+    serde: JsonPlusSerializer,
+    value: list[Any],
+    before: Parts | None,
+    cipher: CipherProtocol | None,
+    written: Written | None,
 ) -> Parts | None:
     earlier = None if before is None else before.snapshot
     snapshot = take(value, earlier)
     kept = None if earlier is None else common_prefix(earlier, snapshot)
     if before is None or earlier is None or kept is None:
         same = {} if before is None or earlier is None else _by_state(earlier, before.elements)
-        elements = _elements(serde, value, snapshot, same)
+        elements = _elements(serde, value, snapshot.types, snapshot.states(), same, written=written)
         if elements is None:
             return None
         size, ends = weight(elements), None
     else:
+        if kept == len(value) == len(before.elements) and before.cipher is cipher:
+            return before
         types = snapshot.types[kept:]
         states = snapshot.states_after(earlier) if types else ()
-        added = _serialised(serde, [thaw(cls, state) for cls, state in zip(types, states, strict=True)])
+        added = _elements(serde, value[kept:], types, states, {}, written=written)
         if added is None:
             return None
         elements, ends = before.elements[:kept] + added, (kept, 0)
         size = before.size - weight(before.elements[kept:]) + weight(added)
     if size < _MIN_BYTES_APART:
-        return None
+        # So many bytes are too few to stand apart, and for a header of more than three.
+        return _whole(Whole(MSGPACK, list_of([element.data for element in elements])), cipher)
     return Parts(Form.LIST, (), elements, size, cipher, ends, _NOTHING, snapshot)
 
 
 def _elements(
-    serde: JsonPlusSerializer, value: list[Any], snapshot: Snapshot, same: Mapping[tuple[type, bytes], Whole]
+    serde: JsonPlusSerializer,
+    value: list[Any],
+    types: Sequence[type],
+    states: Sequence[bytes | None],
+    same: Mapping[tuple[type, bytes], Whole],
+    *,
+    written: Written | None,
 ) -> tuple[Whole, ...] | None:
     """Give a list's elements: by type and state those that are the `same` as earlier ones, and the others anew."""
     found: list[Whole | None] = []
     objects = []
-    for element, cls, state in zip(value, snapshot.types, snapshot.states(), strict=True):
-        found.append(None if state is None else same.get((cls, state)))
-        if found[-1] is None:
+    for element, cls, state in zip(value, types, states, strict=True):
+        known = None
+        if state is not None:
+            known = same.get((cls, state))
+            if known is None and written is not None:
+                known = written.serialised(cls, state)
+        found.append(known)
+        if known is None:
             objects.append(element if state is None else thaw(cls, state))
+    if not objects:
+        return tuple(found)  # type: ignore[arg-type]  # none of them is None
     made = _serialised(serde, objects)
     if made is None:
         return None
@@ -245,7 +279,47 @@ def _serialised(serde: JsonPlusSerializer, objects: list[Any]) -> tuple[Whole, .
     except Exception:
         return None  # serialising the whole value says what is wrong, and where
     elements = cut(data) if tag == MSGPACK else None
-    return None if elements is None else tuple(Whole(MSGPACK, element) for element in elements)
+    return None if elements is None else tuple([Whole(MSGPACK, element) for element in elements])
+
+
+def dump_written(serde: SerializerProtocol, value: Any, channel: str, slot: int) -> tuple[Whole, list[WrittenElement]]:
+    """Serialise what a task writes, and say what the next put need not serialise again.
+
+    That is messages, and documents, bare or in a list of no more than a few of them. As in `take_apart`, what is
+    serialised is a copy made of a state: whoever finds that very state later may take these bytes.
+
+    Raises:
+        EncodingError: it cannot be serialised; it says where.
+    """
+    # Exactly this one: an encrypting one's bytes are never referred to, and another may make something else next time.
+    if type(serde) is not JsonPlusSerializer:
+        return dump(serde, value, channel), []
+    if type(value) in MODELS:
+        objects = [value]
+    elif type(value) is list and 0 < len(value) <= _MAX_WRITTEN:
+        objects = list(value)
+    else:
+        return dump(serde, value, channel), []
+    snapshot = take(objects)
+    if snapshot.chunks is None:
+        return dump(serde, value, channel), []
+    try:
+        states = [(cls, state) for cls, state in zip(snapshot.types, snapshot.states(), strict=True) if state]
+        copies = [thaw(cls, state) for cls, state in states]
+    except ValueError:  # something in it could be packed, and cannot be unpacked
+        return dump(serde, value, channel), []
+    elements = _serialised(serde, copies)
+    if elements is None:
+        return dump(serde, value, channel), []
+    whole, offset = elements[0], 0
+    if type(value) is list:
+        whole = Whole(MSGPACK, list_of([element.data for element in elements]))
+        offset = len(whole.data) - sum([len(element.data) for element in elements])
+    found = []
+    for (cls, state), element in zip(states, elements, strict=True):
+        found.append(WrittenElement(cls, state, element, slot, offset))
+        offset += len(element.data)
+    return whole, found
 
 
 def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:
@@ -257,7 +331,7 @@ def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:
     if not all(type(key) is str for key in items):
         return _whole(whole)
     try:
-        elements = tuple(Whole(PLAIN_TAG, pack(item)) for item in items.values())
+        elements = tuple([Whole(PLAIN_TAG, pack(item)) for item in items.values()])
     except PlainDataError:
         return _whole(whole)
     return _parts(Form.DICT, tuple(items), elements)
@@ -279,4 +353,4 @@ def _parts(
 
 
 def _whole(whole: Whole, cipher: CipherProtocol | None = None) -> Parts:
-    return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher)
+    return Parts(Form.WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ..eventlog.event import PutWrites
 from ..eventlog.value import Slice, Whole
 from .pieces import MSGPACK, cut
 
-__all__ = ["Written"]
+__all__ = ["Written", "WrittenElement"]
 
 # Smaller ones are no larger when they are stored again.
 _MIN_BYTES = 64
@@ -17,8 +19,29 @@ _SEARCHED_BYTES = 16_384
 _BYTES_BESIDE_A_VALUE = 300
 
 
+class WrittenElement(NamedTuple):
+    """What a task has written, or an element of it, as the serializer made it of a copy of a state.
+
+    Attributes:
+        cls: the object's type, exactly.
+        state: its packed state, of which the copy was made: see `snapshot`.
+        element: what the serializer made.
+        slot: the write it stands in.
+        offset: where in that write's data.
+    """
+
+    cls: type
+    state: bytes
+    element: Whole
+    slot: int
+    offset: int
+
+
 class Written:
-    """The values of the put_writes at one checkpoint that elements can be slices of. Usable from any thread."""
+    """The values of the put_writes at one checkpoint that elements can be slices of. Usable from any thread.
+
+    All made by one serializer.
+    """
 
     def __init__(self) -> None:
         self._values: list[tuple[int, int, bytes]] = []
@@ -26,24 +49,40 @@ class Written:
         self._bytes_at: dict[int, int] = {}
         self._table: dict[bytes, Slice] = {}
         self._in_table = 0
+        self._by_state: dict[tuple[type, bytes], Whole] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Give how many values there are."""
         return len(self._values)
 
-    def add(self, data: PutWrites, position: int) -> int:
-        """Take in a put_writes that has been appended; give about how many bytes that takes in memory."""
-        more = 0
-        self._bytes_at[position] = sum(len(write.value.data) for write in data.writes if isinstance(write.value, Whole))
+    def add(self, data: PutWrites, position: int, elements: Sequence[WrittenElement] = ()) -> int:
+        """Take in a put_writes that has been appended, and what is known of the elements in it.
+
+        Gives about how many bytes that takes in memory.
+        """
+        more = size = 0
         for slot, write in enumerate(data.writes):
             value = write.value
+            if not isinstance(value, Whole):
+                continue
+            size += len(value.data)
             # Of an encrypted one, no element is ever a part.
-            if isinstance(value, Whole) and value.tag == MSGPACK and len(value.data) >= _MIN_BYTES:
+            if len(value.data) >= _MIN_BYTES and value.tag == MSGPACK:
                 self._values.append((position, slot, value.data))
                 self._bytes += len(value.data)
                 more += 2 * len(value.data) + _BYTES_BESIDE_A_VALUE
+        self._bytes_at[position] = size
+        for cls, state, element, slot, offset in elements:
+            self._by_state[cls, state] = element
+            if len(element.data) >= _MIN_BYTES:
+                self._table[element.data] = Slice(MSGPACK, position, slot, offset, len(element.data))
+            more += len(state) + len(element.data) + 2 * _BYTES_BESIDE_A_VALUE
         return more
+
+    def serialised(self, cls: type, state: bytes) -> Whole | None:
+        """Give what the serializer made of an object of this very type and packed state, if a task has written one."""
+        return self._by_state.get((cls, state))
 
     def bytes_at(self, position: int) -> int:
         """Give how many bytes an event among them holds; 0 for others."""
@@ -54,6 +93,9 @@ class Written:
         wanted = element.data
         if element.tag != MSGPACK or len(wanted) < _MIN_BYTES:
             return None
+        found = self._table.get(wanted)
+        if found is not None:
+            return found
         if self._bytes > _SEARCHED_BYTES:
             return self._find_in_table(wanted)
         for position, slot, data in self._values:
