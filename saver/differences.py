@@ -65,12 +65,11 @@ def express_all(
         stored.append((name, value))
         now.append((name, then))
         size += parts.size
-        kind = type(value)
-        if kind is Carried:
+        if isinstance(value, Carried):
             own += _BYTES_OF_CARRIED + len(name)
-            bases.add(value.base)  # type: ignore[union-attr]
-        elif before is not None and kind in (Splice, Edit, Patch):
-            own += then.since - before.since
+            bases.add(value.base)
+        elif isinstance(value, Splice | Edit | Patch):
+            own += weight_of_difference(value)
             bases |= bases_of_value(value)
         else:
             own += parts.size
@@ -98,7 +97,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         and before.parts.form is parts.form
         and before.parts.cipher is parts.cipher
     ):
-        base = known.position if before.at is None else before.at
+        base = known.at(before)
         if _is_the_same(parts, before.parts):
             if before.at is not None and parts is before.parts:
                 return Carried(base), before
@@ -127,7 +126,7 @@ def _is_the_same(parts: Parts, before: Parts) -> bool:
 
 def _in_full(parts: Parts) -> Stored:
     if parts.form is Form.WHOLE:
-        return parts.stored(0)
+        return parts.stored(0) if parts.encrypted else parts.elements[0]
     elements = tuple(parts.stored(i) for i in range(len(parts.elements))) if parts.encrypted else parts.elements
     if parts.form is Form.LIST:
         return ListOf(elements)

@@ -22,9 +22,9 @@ from ..eventlog.record import MAX_BASES, MAX_BODY_BYTES
 from .config import Address, text
 from .differences import express_all
 from .known import Known, KnownValue
-from .parts import Parts, dump_written, parts_of_plain, take_apart
+from .models import MODELS
+from .parts import Parts, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
-from .written import WrittenElement
 
 __all__ = ["EncodedPut", "encode_put", "encode_writes"]
 
@@ -34,7 +34,8 @@ _FIELDS = ("channel_versions", "versions_seen")
 # In the order in which they are stored: what is put alike is stored alike.
 _FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
-_PLAIN_TYPES = (str, int, float, type(None))
+_PLAIN_TYPES = frozenset({str, int, float, type(None)})
+_STR = frozenset({str})
 
 
 class EncodedPut(NamedTuple):
@@ -117,8 +118,8 @@ def encode_writes(
     writes: Sequence[tuple[str, Any]],
     task_id: str,
     task_path: str,
-) -> tuple[NewEvent, list[WrittenElement]]:
-    """Give the event of a put_writes, and what is known of the elements in it once it has been appended.
+) -> tuple[NewEvent, list[int]]:
+    """Give the event of a put_writes, and the slots of what are messages and documents, or lists of nothing else.
 
     Raises:
         EncodingError: a value cannot be serialised.
@@ -127,15 +128,17 @@ def encode_writes(
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
     recorded: list[Write] = []
-    elements: list[WrittenElement] = []
+    objects: list[int] = []
     for idx, (channel, value) in enumerate(writes):
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        whole, found = dump_written(serde, value, channel, len(recorded))
-        elements += found
-        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), whole))
+        # A copy of a list, so that what is looked at is what is serialised.
+        given = value[:] if type(value) is list else value
+        if MODELS.issuperset(map(type, given)) if type(given) is list else type(given) in MODELS:
+            objects.append(idx)
+        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, given, channel)))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
-    return NewEvent(data, address.thread_id, address.namespace), elements
+    return NewEvent(data, address.thread_id, address.namespace), objects
 
 
 def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:
@@ -146,5 +149,5 @@ def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return all(type(item) is str for item in value)
+        return _STR.issuperset(map(type, value))
     return type(value) in _PLAIN_TYPES

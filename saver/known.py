@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.event import PutWrites
 from .parts import Parts
-from .written import Written, WrittenElement
+from .written import Written
 
 __all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue"]
 
@@ -60,6 +60,10 @@ class Known:
     fields: Mapping[str, KnownValue]
     read_bytes: int
     written: Written = field(default_factory=Written)
+
+    def at(self, value: KnownValue) -> int:
+        """Give the event that stores one of its values."""
+        return self.position if value.at is None else value.at
 
     @property
     def memory(self) -> int:
@@ -118,16 +122,16 @@ class KnownCheckpoints:
         serde: SerializerProtocol,
         data: PutWrites,
         position: int,
-        elements: Sequence[WrittenElement] = (),
+        objects: Iterable[int] = (),
     ) -> None:
-        """Take in a committed put_writes at a checkpoint, and what is known of the elements in it."""
+        """Take in a committed put_writes at a checkpoint. `objects`: see `Written.add`."""
         with self._lock:
             found = self._known.pop(key, None)
             if found is None:
                 return
             known, size = found
             self._bytes -= size
-            more = known.written.add(data, position, elements) if known.serde is serde else 0
+            more = known.written.add(data, position, objects) if known.serde is serde else 0
             self._add(key, known, size + more)
 
     def _add(self, key: Key, known: Known, size: int) -> None:

@@ -19,19 +19,16 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from ..eventlog.delta import COST_OF_ELEMENT, weight, weight_of_keys
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
-from .models import MODELS
 from .pieces import MSGPACK, cut, list_of
-from .serialising import dump, dump_plain
-from .snapshot import Snapshot, common_prefix, is_worth_it, take, thaw
-from .written import Written, WrittenElement
+from .serialising import dump
+from .snapshot import Snapshot, common_prefix, is_worth_it, serialised_like, take, thaw
+from .written import Written
 
-__all__ = ["Form", "Parts", "dump_written", "parts_of_plain", "parts_of_value", "take_apart"]
+__all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
 
 _MIN_BYTES_APART = 512
 # Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
 _MIN_BYTES_AN_ELEMENT = 16
-# Of more written at once, who knows whether the next checkpoint holds them as they are; copying them takes time.
-_MAX_WRITTEN = 16
 # Nothing can change what is exactly one of these.
 _IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
@@ -115,6 +112,9 @@ def take_apart(
         EncodingError: it cannot be serialised; it says where.
     """
     inner, cipher = serde, None
+    # Most channels of most checkpoints.
+    if before is not None and before.given is value and before.cipher is None and type(serde) is JsonPlusSerializer:
+        return before
     # Exactly these: a subclass may do more.
     if type(serde) is EncryptedSerializer and isinstance(serde, EncryptedSerializer):
         inner, cipher = serde.serde, serde.cipher
@@ -212,8 +212,8 @@ def _elements(
         known = None
         if state is not None:
             known = same.get((cls, state))
-            if known is None and written is not None:
-                known = written.serialised(cls, state)
+            if known is None and written is not None and written.objects:
+                known = _as_written(written, cls, state)
         found.append(known)
         if known is None:
             objects.append(element if state is None else thaw(cls, state))
@@ -224,6 +224,12 @@ def _elements(
         return None
     new = iter(made)
     return tuple(next(new) if element is None else element for element in found)
+
+
+def _as_written(written: Written, cls: Any, state: bytes) -> Whole | None:
+    """Give what the serializer made of an object of this state when a task wrote it, or one that was then the same."""
+    data = serialised_like(cls, state)
+    return Whole(MSGPACK, data) if data is not None and data in written.objects else None
 
 
 def _dict_of_immutables(serde: JsonPlusSerializer, value: dict[Any, Any], before: Parts | None) -> Parts | None:
@@ -282,50 +288,13 @@ def _serialised(serde: JsonPlusSerializer, objects: list[Any]) -> tuple[Whole, .
     return None if elements is None else tuple([Whole(MSGPACK, element) for element in elements])
 
 
-def dump_written(serde: SerializerProtocol, value: Any, channel: str, slot: int) -> tuple[Whole, list[WrittenElement]]:
-    """Serialise what a task writes, and say what the next put need not serialise again.
-
-    That is messages, and documents, bare or in a list of no more than a few of them. As in `take_apart`, what is
-    serialised is a copy made of a state: whoever finds that very state later may take these bytes.
-
-    Raises:
-        EncodingError: it cannot be serialised; it says where.
-    """
-    # Exactly this one: an encrypting one's bytes are never referred to, and another may make something else next time.
-    if type(serde) is not JsonPlusSerializer:
-        return dump(serde, value, channel), []
-    if type(value) in MODELS:
-        objects = [value]
-    elif type(value) is list and 0 < len(value) <= _MAX_WRITTEN:
-        objects = list(value)
-    else:
-        return dump(serde, value, channel), []
-    snapshot = take(objects)
-    if snapshot.chunks is None:
-        return dump(serde, value, channel), []
-    try:
-        states = [(cls, state) for cls, state in zip(snapshot.types, snapshot.states(), strict=True) if state]
-        copies = [thaw(cls, state) for cls, state in states]
-    except ValueError:  # something in it could be packed, and cannot be unpacked
-        return dump(serde, value, channel), []
-    elements = _serialised(serde, copies)
-    if elements is None:
-        return dump(serde, value, channel), []
-    whole, offset = elements[0], 0
-    if type(value) is list:
-        whole = Whole(MSGPACK, list_of([element.data for element in elements]))
-        offset = len(whole.data) - sum([len(element.data) for element in elements])
-    found = []
-    for (cls, state), element in zip(states, elements, strict=True):
-        found.append(WrittenElement(cls, state, element, slot, offset))
-        offset += len(element.data)
-    return whole, found
-
-
 def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:
     """Take one of a checkpoint's own maps apart, as plain data if it is that, and with the serializer otherwise."""
-    whole = dump_plain(serde, value, field)
-    if whole.tag != PLAIN_TAG or len(whole.data) < _MIN_BYTES_APART or type(value) is not dict:
+    try:
+        whole = Whole(PLAIN_TAG, pack(value))
+    except PlainDataError:
+        return _whole(dump(serde, value, field))
+    if len(whole.data) < _MIN_BYTES_APART or type(value) is not dict:
         return _whole(whole)
     items = dict(value)
     if not all(type(key) is str for key in items):

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import ormsgpack
 
-from .models import MODELS, make_model
+from .models import MODELS, make_model, serialised_with
 from .pieces import array_of, cut
 
-__all__ = ["Snapshot", "common_prefix", "is_worth_it", "take", "thaw"]
+__all__ = ["Snapshot", "common_prefix", "is_worth_it", "serialised_like", "take", "thaw"]
 
 # With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
 # error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
@@ -182,6 +182,21 @@ def thaw(cls: Any, state: bytes) -> Any:
         return unpacked
     fields, extra = unpacked
     return make_model(cls, fields, extra, set(), None)
+
+
+def serialised_like(cls: Any, state: bytes) -> bytes | None:
+    """Give the bytes that the serializer makes of an object of this state if it has made them of one of this type.
+
+    None: there are no such bytes.
+
+    Raises:
+        ValueError: the state cannot be read.
+    """
+    if cls not in MODELS:
+        return None
+    fields, extra = ormsgpack.unpackb(state)
+    # Its extras would stand among its fields. An empty dict is packed to one byte.
+    return None if extra else serialised_with(cls, fields, state[len(_PAIR) : -len(_EMPTY_MAP)])
 
 
 def _states(count: int, chunks: Iterable[bytes]) -> list[bytes]:

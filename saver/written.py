@@ -3,63 +3,51 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from ..eventlog.event import PutWrites
 from ..eventlog.value import Slice, Whole
 from .pieces import MSGPACK, cut
 
-__all__ = ["Written", "WrittenElement"]
+__all__ = ["Written"]
 
 # Smaller ones are no larger when they are stored again.
 _MIN_BYTES = 64
 # So many bytes are searched for each element; of more, there is a table of what they consist of.
 _SEARCHED_BYTES = 16_384
 _BYTES_BESIDE_A_VALUE = 300
-
-
-class WrittenElement(NamedTuple):
-    """What a task has written, or an element of it, as the serializer made it of a copy of a state.
-
-    Attributes:
-        cls: the object's type, exactly.
-        state: its packed state, of which the copy was made: see `snapshot`.
-        element: what the serializer made.
-        slot: the write it stands in.
-        offset: where in that write's data.
-    """
-
-    cls: type
-    state: bytes
-    element: Whole
-    slot: int
-    offset: int
+_LIST_OF_ONE = 0x91
 
 
 class Written:
     """The values of the put_writes at one checkpoint that elements can be slices of. Usable from any thread.
 
-    All made by one serializer.
+    Attributes:
+        objects: where messages and documents stand, (position, slot, offset), by what the serializer made of them.
     """
 
+    __slots__ = ("_bytes", "_bytes_at", "_in_table", "_lock", "_table", "_values", "objects")
+
     def __init__(self) -> None:
+        self.objects: dict[bytes, tuple[int, int, int]] = {}
         self._values: list[tuple[int, int, bytes]] = []
         self._bytes = 0
         self._bytes_at: dict[int, int] = {}
         self._table: dict[bytes, Slice] = {}
         self._in_table = 0
-        self._by_state: dict[tuple[type, bytes], Whole] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """Give how many values there are."""
         return len(self._values)
 
-    def add(self, data: PutWrites, position: int, elements: Sequence[WrittenElement] = ()) -> int:
-        """Take in a put_writes that has been appended, and what is known of the elements in it.
+    def add(self, data: PutWrites, position: int, objects: Iterable[int] = ()) -> int:
+        """Take in a put_writes that has been appended; give about how many bytes that takes in memory.
 
-        Gives about how many bytes that takes in memory.
+        Args:
+            data: what was appended.
+            position: where.
+            objects: the slots of those writes that are a message or document, or a list of nothing else.
         """
         more = size = 0
         for slot, write in enumerate(data.writes):
@@ -73,16 +61,23 @@ class Written:
                 self._bytes += len(value.data)
                 more += 2 * len(value.data) + _BYTES_BESIDE_A_VALUE
         self._bytes_at[position] = size
-        for cls, state, element, slot, offset in elements:
-            self._by_state[cls, state] = element
-            if len(element.data) >= _MIN_BYTES:
-                self._table[element.data] = Slice(MSGPACK, position, slot, offset, len(element.data))
-            more += len(state) + len(element.data) + 2 * _BYTES_BESIDE_A_VALUE
+        for slot in objects:
+            value = data.writes[slot].value
+            if isinstance(value, Whole) and value.tag == MSGPACK:
+                more += self._add_objects(position, slot, value.data)
         return more
 
-    def serialised(self, cls: type, state: bytes) -> Whole | None:
-        """Give what the serializer made of an object of this very type and packed state, if a task has written one."""
-        return self._by_state.get((cls, state))
+    def _add_objects(self, position: int, slot: int, data: bytes) -> int:
+        # An object is an extension to msgpack, and most lists are of one element: these need not be cut.
+        first = data[0]
+        elements = [data[1:]] if first == _LIST_OF_ONE else (cut(data) or []) if _is_array(first) else [data]
+        offset, more = len(data) - sum(map(len, elements)), 0
+        for element in elements:
+            size = len(element)
+            self.objects[element] = position, slot, offset
+            offset += size
+            more += size + _BYTES_BESIDE_A_VALUE
+        return more
 
     def bytes_at(self, position: int) -> int:
         """Give how many bytes an event among them holds; 0 for others."""
@@ -93,9 +88,9 @@ class Written:
         wanted = element.data
         if element.tag != MSGPACK or len(wanted) < _MIN_BYTES:
             return None
-        found = self._table.get(wanted)
+        found = self.objects.get(wanted)
         if found is not None:
-            return found
+            return Slice(MSGPACK, *found, len(wanted))
         if self._bytes > _SEARCHED_BYTES:
             return self._find_in_table(wanted)
         for position, slot, data in self._values:
@@ -113,6 +108,10 @@ class Written:
                     if len(piece) >= _MIN_BYTES:
                         self._table[piece] = Slice(MSGPACK, position, slot, offset, len(piece))
             return self._table.get(wanted)
+
+
+def _is_array(first: int) -> bool:
+    return first & 0xF0 == 0x90 or first in (0xDC, 0xDD)
 
 
 def _pieces(data: bytes) -> list[tuple[int, bytes]]:
