@@ -95,11 +95,13 @@ def dict_edit(
     Returns:
         The places in `new` that are set, the keys that are removed, and the permutation that is needed afterwards.
     """
+    if old_keys == new_keys:
+        # Most are the same objects: that is quickly seen.
+        return [i for i, value in enumerate(new) if value is not old[i] and value != old[i]], [], None
     before = dict(zip(old_keys, old, strict=True))
     after = set(new_keys)
     missing = object()
     found = [before.get(key, missing) for key in new_keys]
-    # Most are the same objects: that is quickly seen.
     changed = [i for i, value in enumerate(found) if value is not new[i] and value != new[i]]
     removed = [key for key in old_keys if key not in after]
     kept = [key for key in old_keys if key in after]

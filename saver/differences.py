@@ -61,10 +61,17 @@ def express_all(
     size = own = 0
     bases: set[int] = set()
     for name, parts, before in values:
+        size += parts.size
+        if before is not None and known is not None and parts is before.parts:  # what most values are: seen at once
+            base = known.position if before.at is None else before.at
+            stored.append((name, Carried(base)))
+            now.append((name, before if before.at is not None else before._replace(at=base)))
+            own += _BYTES_OF_CARRIED + len(name)
+            bases.add(base)
+            continue
         value, then = express(parts, before, known)
         stored.append((name, value))
         now.append((name, then))
-        size += parts.size
         if isinstance(value, Carried):
             own += _BYTES_OF_CARRIED + len(name)
             bases.add(value.base)
@@ -99,9 +106,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
     ):
         base = known.at(before)
         if _is_the_same(parts, before.parts):
-            if before.at is not None and parts is before.parts:
-                return Carried(base), before
-            return Carried(base), KnownValue(base, parts, before.keyframe, before.since, before.patches)
+            return Carried(base), before._replace(at=base, parts=parts)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
             since = before.since + weight_of_difference(difference)

@@ -23,7 +23,7 @@ from .config import Address, text
 from .differences import express_all
 from .known import Known, KnownValue
 from .models import MODELS
-from .parts import Parts, parts_of_plain, take_apart
+from .parts import IMMUTABLE, Parts, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
 
 __all__ = ["EncodedPut", "encode_put", "encode_writes"]
@@ -118,8 +118,8 @@ def encode_writes(
     writes: Sequence[tuple[str, Any]],
     task_id: str,
     task_path: str,
-) -> tuple[NewEvent, list[int]]:
-    """Give the event of a put_writes, and the slots of what are messages and documents, or lists of nothing else.
+) -> tuple[NewEvent, list[tuple[int, tuple[Any, ...]]]]:
+    """Give the event of a put_writes, and what of it the next put need not serialise again: see `Written.add`.
 
     Raises:
         EncodingError: a value cannot be serialised.
@@ -128,17 +128,24 @@ def encode_writes(
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
     recorded: list[Write] = []
-    objects: list[int] = []
+    again: list[tuple[int, tuple[Any, ...]]] = []
     for idx, (channel, value) in enumerate(writes):
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        # A copy of a list, so that what is looked at is what is serialised.
-        given = value[:] if type(value) is list else value
-        if MODELS.issuperset(map(type, given)) if type(given) is list else type(given) in MODELS:
-            objects.append(idx)
-        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, given, channel)))
+        kind = type(value)
+        if kind is list:
+            value = value[:]  # noqa: PLW2901  a copy: what is looked at is what is serialised
+            if value and MODELS.issuperset(map(type, value)):
+                again.append((idx, ()))
+        elif kind is dict:
+            value = value.copy()  # noqa: PLW2901  also
+            if IMMUTABLE.issuperset(map(type, value.values())):
+                again.append((idx, tuple(value.values())))
+        elif kind in MODELS:
+            again.append((idx, ()))
+        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel)))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
-    return NewEvent(data, address.thread_id, address.namespace), objects
+    return NewEvent(data, address.thread_id, address.namespace), again
 
 
 def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:

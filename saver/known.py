@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -110,9 +110,10 @@ class KnownCheckpoints:
         """Take in what has been committed; it takes its parent's place."""
         size = known.memory
         with self._lock:
-            if parent is not None:
-                self._forget(parent)
-            self._forget(key)
+            for replaced in (parent, key):
+                found = None if replaced is None else self._known.pop(replaced, None)
+                if found is not None:
+                    self._bytes -= found[1]
             if size <= self._max_bytes:
                 self._add(key, known, size)
 
@@ -122,16 +123,16 @@ class KnownCheckpoints:
         serde: SerializerProtocol,
         data: PutWrites,
         position: int,
-        objects: Iterable[int] = (),
+        again: Iterable[tuple[int, tuple[Any, ...]]] = (),
     ) -> None:
-        """Take in a committed put_writes at a checkpoint. `objects`: see `Written.add`."""
+        """Take in a committed put_writes at a checkpoint. `again`: see `Written.add`."""
         with self._lock:
             found = self._known.pop(key, None)
             if found is None:
                 return
             known, size = found
             self._bytes -= size
-            more = known.written.add(data, position, objects) if known.serde is serde else 0
+            more = known.written.add(data, position, again) if known.serde is serde else 0
             self._add(key, known, size + more)
 
     def _add(self, key: Key, known: Known, size: int) -> None:
@@ -140,8 +141,3 @@ class KnownCheckpoints:
         while self._bytes > self._max_bytes:
             _, (_, dropped) = self._known.popitem(last=False)
             self._bytes -= dropped
-
-    def _forget(self, key: Key) -> None:
-        found = self._known.pop(key, None)
-        if found is not None:
-            self._bytes -= found[1]

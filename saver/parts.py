@@ -24,13 +24,13 @@ from .serialising import dump
 from .snapshot import Snapshot, common_prefix, is_worth_it, serialised_like, take, thaw
 from .written import Written
 
-__all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
+__all__ = ["IMMUTABLE", "Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
 
 _MIN_BYTES_APART = 512
 # Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
 _MIN_BYTES_AN_ELEMENT = 16
 # Nothing can change what is exactly one of these.
-_IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
+IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
 
 # In the place of an object, since None is one.
@@ -58,6 +58,7 @@ class Parts(NamedTuple):
         cipher: encrypts what is stored; None: nothing does.
         kept: how many elements of the parts it was compared with it begins, and ends, with; None: it was not.
         given: what it was made of, if that can never change in place: the object, or a dict's values.
+        given_bytes: what that takes in memory.
         snapshot: of the list that it was made of, if one was taken.
     """
 
@@ -68,6 +69,7 @@ class Parts(NamedTuple):
     cipher: CipherProtocol | None = None
     kept: tuple[int, int] | None = None
     given: Any = _NOTHING
+    given_bytes: int = 0
     snapshot: Snapshot | None = None
 
     @property
@@ -76,12 +78,7 @@ class Parts(NamedTuple):
         total = 300 + self.size + 130 * len(self.elements) + 60 * len(self.keys)
         if self.snapshot is not None:
             total += self.snapshot.memory
-        # A str may take four times the bytes that it is serialised to.
-        if self.given is not _NOTHING:
-            total += getsizeof(self.given)
-            if type(self.given) is tuple:
-                total += sum(map(getsizeof, self.given))
-        return total
+        return total + self.given_bytes
 
     @property
     def encrypted(self) -> bool:
@@ -121,15 +118,15 @@ def take_apart(
     # Another may make something else of the very same value the next time.
     if type(inner) is not JsonPlusSerializer:
         return _whole(dump(inner, value, channel), cipher)
-    if type(value) in _IMMUTABLE:
+    if type(value) in IMMUTABLE:
         if before is not None and before.given is value and before.cipher is cipher:
             return before
-        return _whole(dump(inner, value, channel), cipher)._replace(given=value)
+        return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_bytes=getsizeof(value))
     parts = None
     if type(value) is list and is_worth_it(value):
         parts = _list_of_objects(inner, list(value), before, cipher, written)
     elif type(value) is dict and cipher is None:
-        parts = _dict_of_immutables(inner, dict(value), before)
+        parts = _dict_of_immutables(inner, dict(value), before, written)
     return parts or _cut_apart(dump(inner, value, channel), value, cipher)
 
 
@@ -193,7 +190,7 @@ def _changed_objects(
     if size < _MIN_BYTES_APART:
         # So many bytes are too few to stand apart, and for a header of more than three.
         return _whole(Whole(MSGPACK, list_of([element.data for element in elements])), cipher)
-    return Parts(Form.LIST, (), elements, size, cipher, ends, _NOTHING, snapshot)
+    return Parts(Form.LIST, (), elements, size, cipher, ends, snapshot=snapshot)
 
 
 def _elements(
@@ -232,14 +229,16 @@ def _as_written(written: Written, cls: Any, state: bytes) -> Whole | None:
     return Whole(MSGPACK, data) if data is not None and data in written.objects else None
 
 
-def _dict_of_immutables(serde: JsonPlusSerializer, value: dict[Any, Any], before: Parts | None) -> Parts | None:
+def _dict_of_immutables(
+    serde: JsonPlusSerializer, value: dict[Any, Any], before: Parts | None, written: Written | None
+) -> Parts | None:
     """Take apart a dict of texts, numbers and the like by serialising those that are others; None: do it in one piece.
 
     An immutable object that was there before is what it was; and a copy of the dict is all that it was at one moment.
     """
     keys, given = tuple(value), tuple(value.values())
     # A lone surrogate would stand in the record otherwise than the serializer has it.
-    if not _IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
+    if not IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
         return None
     if before is None or type(before.given) is not tuple:
         found: list[Whole | None] = [None] * len(keys)
@@ -250,15 +249,20 @@ def _dict_of_immutables(serde: JsonPlusSerializer, value: dict[Any, Any], before
         by_key = dict(zip(before.keys, zip(before.given, before.elements, strict=True), strict=True))
         earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
         found = [element if new is old else None for new, (old, element) in zip(given, earlier, strict=True)]
+    if written is not None:
+        found = [written.immutable(new) if old is None else old for new, old in zip(given, found, strict=True)]
     made = _serialised(serde, [new for new, element in zip(given, found, strict=True) if element is None])
     if made is None:
         return None
     rest = iter(made)
-    elements = tuple(next(rest) if element is None else element for element in found)
+    elements = tuple([next(rest) if element is None else element for element in found])
     size = weight(elements) + weight_of_keys(keys)
     if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
         return None
-    return Parts(Form.DICT, keys, elements, size, None, None, given)
+    # A str may take four times the bytes that it is serialised to.
+    return Parts(
+        Form.DICT, keys, elements, size, given=given, given_bytes=getsizeof(given) + sum(map(getsizeof, given))
+    )
 
 
 def _is_encodable(text: str) -> bool:

@@ -196,7 +196,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> Steps[None]:
         serde, address = self.serde, Address.of(config)
-        event, objects = encode_writes(serde, address, writes, task_id, task_path)
+        event, again = encode_writes(serde, address, writes, task_id, task_path)
         if not writes:
             return
         memory = self._core.memory
@@ -212,7 +212,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             memory.similar.remember(like, event, recorded)
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
-            memory.known.remember_written(key, serde, recorded.data, recorded.position, objects)
+            memory.known.remember_written(key, serde, recorded.data, recorded.position, again)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.
