@@ -139,7 +139,7 @@ def encode_writes(
                 again.append((idx, ()))
         elif kind is dict:
             value = value.copy()  # noqa: PLW2901  also
-            if IMMUTABLE.issuperset(map(type, value.values())):
+            if value and IMMUTABLE.issuperset(map(type, value.values())):
                 again.append((idx, tuple(value.values())))
         elif kind in MODELS:
             again.append((idx, ()))
