@@ -117,17 +117,20 @@ def take(elements: list[Any], before: Snapshot | None = None) -> Snapshot:
         earlier = before.chunks or () if before is not None else ()
         chunks = []
         for i, start in enumerate(range(0, len(elements), _CHUNK)):
-            chunk = _pack_chunk(elements[start : start + _CHUNK])
+            chunk = _pack_chunk(elements[start : start + _CHUNK], earlier[i] if i < len(earlier) else None)
             if chunk is None:
                 break
-            chunks.append(earlier[i] if i < len(earlier) and chunk == earlier[i] else chunk)
+            chunks.append(chunk)
         else:
             return Snapshot(types, tuple(chunks))
     return Snapshot(types, None, tuple(_pack(element) for element in elements))
 
 
-def _pack_chunk(elements: list[Any]) -> bytes | None:
-    """Give the states of objects, one after the other; None if one is not covered, or has extras."""
+def _pack_chunk(elements: list[Any], before: bytes | None) -> bytes | None:
+    """Give the states of objects, one after the other; None if one is not covered, or has extras.
+
+    Gives those `before` themselves if these are the same: then nothing is copied.
+    """
     try:
         states = [element.__dict__ for element in elements]
         extras = [element.__pydantic_extra__ for element in elements]
@@ -138,6 +141,8 @@ def _pack_chunk(elements: list[Any]) -> bytes | None:
     # what they are only when they are read from the beginning.
     beginning = _BEGINNINGS[len(elements)]
     if packed.startswith(beginning):
+        if before is not None and len(packed) == len(beginning) + len(before) and packed.endswith(before):
+            return before
         return packed[len(beginning) :]
     header = len(_header(len(elements)))
     end = 1 + header + len(elements)
