@@ -14,6 +14,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..eventlog.body import bases_of
 from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
@@ -127,23 +128,26 @@ def encode_writes(
     """
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
+    # Exactly this serializer: of others it is not known what they make of a value, and its bytes are not taken again.
+    known_serde = type(serde) is JsonPlusSerializer
     recorded: list[Write] = []
     again: list[tuple[int, tuple[Any, ...]]] = []
     for idx, (channel, value) in enumerate(writes):
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        kind = type(value)
-        if kind is list:
-            value = value[:]  # noqa: PLW2901  a copy: what is looked at is what is serialised
-            if value and MODELS.issuperset(map(type, value)):
+        given, kind = value, type(value)
+        if known_serde:
+            if kind is list:
+                given = value[:]  # a copy: what is looked at is what is serialised
+                if given and MODELS.issuperset(map(type, given)):
+                    again.append((idx, ()))
+            elif kind is dict:
+                given = value.copy()
+                if given and IMMUTABLE.issuperset(map(type, given.values())):
+                    again.append((idx, tuple(given.values())))
+            elif kind in MODELS:
                 again.append((idx, ()))
-        elif kind is dict:
-            value = value.copy()  # noqa: PLW2901  also
-            if value and IMMUTABLE.issuperset(map(type, value.values())):
-                again.append((idx, tuple(value.values())))
-        elif kind in MODELS:
-            again.append((idx, ()))
-        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel)))
+        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, given, channel)))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
     return NewEvent(data, address.thread_id, address.namespace), again
 
