@@ -71,7 +71,10 @@ class Known:
         total = 600
         for values in (self.channels, self.fields):
             for value in values.values():
-                total += 200 + value.parts.memory
+                _, keys, elements, size, _, _, _, given_bytes, snapshot = value.parts
+                total += 500 + size + given_bytes + 130 * len(elements) + 60 * len(keys)
+                if snapshot is not None:
+                    total += snapshot.memory
         return total
 
 

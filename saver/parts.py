@@ -73,14 +73,6 @@ class Parts(NamedTuple):
     snapshot: Snapshot | None = None
 
     @property
-    def memory(self) -> int:
-        """About how many bytes it takes in memory."""
-        total = 300 + self.size + 130 * len(self.elements) + 60 * len(self.keys)
-        if self.snapshot is not None:
-            total += self.snapshot.memory
-        return total + self.given_bytes
-
-    @property
     def encrypted(self) -> bool:
         """Whether what is stored is encrypted, and the elements are not."""
         return self.cipher is not None
@@ -124,7 +116,10 @@ def take_apart(
         return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_bytes=getsizeof(value))
     parts = None
     if type(value) is list and is_worth_it(value):
-        parts = _list_of_objects(inner, list(value), before, cipher, written)
+        try:
+            parts = _list_of_objects(inner, list(value), before, cipher, written)
+        except ValueError:  # something in it could be packed, and cannot be unpacked
+            parts = None
     elif type(value) is dict and cipher is None:
         parts = _dict_of_immutables(inner, dict(value), before, written)
     return parts or _cut_apart(dump(inner, value, channel), value, cipher)
@@ -154,20 +149,11 @@ def _list_of_objects(
     cipher: CipherProtocol | None,
     written: Written | None,
 ) -> Parts | None:
-    """Take a list apart by serialising those of its elements that have changed; None: do it in one piece."""
-    try:
-        return _changed_objects(serde, value, before, cipher, written)
-    except ValueError:  # something in it could be packed, and cannot be unpacked
-        return None
+    """Take a list apart by serialising those of its elements that have changed; None: do it in one piece.
 
-
-def _changed_objects(
-    serde: JsonPlusSerializer,
-    value: list[Any],
-    before: Parts | None,
-    cipher: CipherProtocol | None,
-    written: Written | None,
-) -> Parts | None:
+    Raises:
+        ValueError: an element's state cannot be read.
+    """
     earlier = None if before is None else before.snapshot
     snapshot = take(value, earlier)
     kept = None if earlier is None else common_prefix(earlier, snapshot)
@@ -210,7 +196,9 @@ def _elements(
         if state is not None:
             known = same.get((cls, state))
             if known is None and written is not None and written.objects:
-                known = _as_written(written, cls, state)
+                # What the serializer made of an object of this state when a task wrote it, or one that was the same.
+                data = serialised_like(cls, state)
+                known = Whole(MSGPACK, data) if data in written.objects else None
         found.append(known)
         if known is None:
             objects.append(element if state is None else thaw(cls, state))
@@ -221,12 +209,6 @@ def _elements(
         return None
     new = iter(made)
     return tuple(next(new) if element is None else element for element in found)
-
-
-def _as_written(written: Written, cls: Any, state: bytes) -> Whole | None:
-    """Give what the serializer made of an object of this state when a task wrote it, or one that was then the same."""
-    data = serialised_like(cls, state)
-    return Whole(MSGPACK, data) if data is not None and data in written.objects else None
 
 
 def _dict_of_immutables(
@@ -240,11 +222,14 @@ def _dict_of_immutables(
     # A lone surrogate would stand in the record otherwise than the serializer has it.
     if not IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
         return None
+    given_bytes = 0
     if before is None or type(before.given) is not tuple:
         found: list[Whole | None] = [None] * len(keys)
     elif before.keys == keys:
         same = zip(given, before.given, before.elements, strict=True)
         found = [element if new is old else None for new, old, element in same]
+        others = [(new, old) for new, old in zip(given, before.given, strict=True) if new is not old]
+        given_bytes = before.given_bytes + sum([getsizeof(new) - getsizeof(old) for new, old in others])
     else:
         by_key = dict(zip(before.keys, zip(before.given, before.elements, strict=True), strict=True))
         earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
@@ -260,9 +245,8 @@ def _dict_of_immutables(
     if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
         return None
     # A str may take four times the bytes that it is serialised to.
-    return Parts(
-        Form.DICT, keys, elements, size, given=given, given_bytes=getsizeof(given) + sum(map(getsizeof, given))
-    )
+    given_bytes = given_bytes or getsizeof(given) + sum(map(getsizeof, given))
+    return Parts(Form.DICT, keys, elements, size, given=given, given_bytes=given_bytes)
 
 
 def _is_encodable(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from langgraph_eventlog.eventlog import Put, Whole
 from langgraph_eventlog.eventlog.event import PutWrites, Write
 from langgraph_eventlog.eventlog.value import Edit, Slice, Splice
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.saver.parts import take_apart
 from langgraph_eventlog.saver.snapshot import serialised_like, take, thaw
 from langgraph_eventlog.saver.written import Written
 
@@ -380,3 +382,13 @@ def test_every_place_that_is_remembered_is_that_of_these_bytes(values: list[Any]
                 assert place is not None
                 data = writes[place.slot].value.data
                 assert data[place.offset : place.offset + place.length] == found.data
+
+
+def test_what_a_dicts_texts_take_in_memory_is_counted_as_they_change() -> None:
+    texts = {f"{n}": ("ü" if n % 2 else "") + TEXT * n for n in range(9)}
+    parts = take_apart(SERDE, texts, "x", None)
+    for changed in ({"1": "short"}, {"2": "ü" * 999, "3": TEXT}, {"new": TEXT}, {}):
+        texts = {**texts, **changed}
+        parts = take_apart(SERDE, texts, "x", parts)
+        assert parts.given == tuple(texts.values())
+        assert parts.given_bytes == sys.getsizeof(parts.given) + sum(map(sys.getsizeof, texts.values()))
