@@ -58,7 +58,7 @@ class Parts(NamedTuple):
         cipher: encrypts what is stored; None: nothing does.
         kept: how many elements of the parts it was compared with it begins, and ends, with; None: it was not.
         given: what it was made of, if that can never change in place: the object, or a dict's values.
-        given_bytes: what that takes in memory.
+        given_sizes: the bytes that each of these takes in memory, or took: a str grows when it is serialised.
         snapshot: of the list that it was made of, if one was taken.
     """
 
@@ -69,7 +69,7 @@ class Parts(NamedTuple):
     cipher: CipherProtocol | None = None
     kept: tuple[int, int] | None = None
     given: Any = _NOTHING
-    given_bytes: int = 0
+    given_sizes: tuple[int, ...] = ()
     snapshot: Snapshot | None = None
 
     @property
@@ -113,7 +113,7 @@ def take_apart(
     if type(value) in IMMUTABLE:
         if before is not None and before.given is value and before.cipher is cipher:
             return before
-        return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_bytes=getsizeof(value))
+        return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_sizes=(getsizeof(value),))
     parts = None
     if type(value) is list and is_worth_it(value):
         try:
@@ -222,14 +222,14 @@ def _dict_of_immutables(
     # A lone surrogate would stand in the record otherwise than the serializer has it.
     if not IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
         return None
-    given_bytes = 0
+    sizes: list[int] = []
     if before is None or type(before.given) is not tuple:
         found: list[Whole | None] = [None] * len(keys)
     elif before.keys == keys:
         same = zip(given, before.given, before.elements, strict=True)
         found = [element if new is old else None for new, old, element in same]
-        others = [(new, old) for new, old in zip(given, before.given, strict=True) if new is not old]
-        given_bytes = before.given_bytes + sum([getsizeof(new) - getsizeof(old) for new, old in others])
+        was = zip(given, before.given, before.given_sizes, strict=True)
+        sizes = [size if new is old else getsizeof(new) for new, old, size in was]
     else:
         by_key = dict(zip(before.keys, zip(before.given, before.elements, strict=True), strict=True))
         earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
@@ -244,9 +244,7 @@ def _dict_of_immutables(
     size = weight(elements) + weight_of_keys(keys)
     if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
         return None
-    # A str may take four times the bytes that it is serialised to.
-    given_bytes = given_bytes or getsizeof(given) + sum(map(getsizeof, given))
-    return Parts(Form.DICT, keys, elements, size, given=given, given_bytes=given_bytes)
+    return Parts(Form.DICT, keys, elements, size, given=given, given_sizes=tuple(sizes or map(getsizeof, given)))
 
 
 def _is_encodable(text: str) -> bool:
