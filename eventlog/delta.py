@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .value import Edit, Element, Patch, Slice, Splice, Value, Whole
+from .value import Edit, Element, Patch, Splice, Value, Whole
 
 __all__ = [
     "COST_OF_DIFFERENCE",
+    "COST_OF_ELEMENT",
     "common_ends",
     "dict_edit",
     "weight",
@@ -19,12 +20,17 @@ __all__ = [
 
 # What a difference costs beside its bytes, about: its share of a row, and reading one more.
 COST_OF_DIFFERENCE = 250
-_COST_OF_ELEMENT = 12
+COST_OF_ELEMENT = 12
 
 
 def weight(elements: Iterable[Element]) -> int:
     """Give about how many bytes elements take in a record."""
-    return sum([(len(e.data) if type(e) is Whole else 0) + _COST_OF_ELEMENT for e in elements])
+    total = 0
+    for e in elements:
+        total += COST_OF_ELEMENT
+        if type(e) is Whole:
+            total += len(e.data)
+    return total
 
 
 def weight_of_keys(keys: Iterable[str]) -> int:
@@ -52,8 +58,15 @@ def weight_of_difference(difference: Splice | Edit | Patch) -> int:
         elements = [element for _, element in difference.changed]
         keys = weight_of_keys(key for key, _ in difference.changed) + weight_of_keys(difference.removed)
         others = keys + 3 * len(difference.order or ())
-    elsewhere = {element.base for element in elements if isinstance(element, Slice)}
-    return COST_OF_DIFFERENCE * (1 + len(elsewhere)) + weight(elements) + others
+    total, elsewhere = COST_OF_DIFFERENCE + others, set()
+    for element in elements:
+        total += COST_OF_ELEMENT
+        if isinstance(element, Whole):
+            total += len(element.data)
+        elif element.base not in elsewhere:
+            elsewhere.add(element.base)
+            total += COST_OF_DIFFERENCE
+    return total
 
 
 def common_ends(old: Sequence[Any], new: Sequence[Any]) -> tuple[int, int]:
@@ -82,11 +95,13 @@ def dict_edit(
     Returns:
         The places in `new` that are set, the keys that are removed, and the permutation that is needed afterwards.
     """
+    if old_keys == new_keys:
+        # Most are the same objects: that is quickly seen.
+        return [i for i, value in enumerate(new) if value is not old[i] and value != old[i]], [], None
     before = dict(zip(old_keys, old, strict=True))
     after = set(new_keys)
     missing = object()
     found = [before.get(key, missing) for key in new_keys]
-    # Most are the same objects: that is quickly seen.
     changed = [i for i, value in enumerate(found) if value is not new[i] and value != new[i]]
     removed = [key for key in old_keys if key not in after]
     kept = [key for key in old_keys if key in after]

@@ -14,7 +14,7 @@ import msgpack
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from pydantic import BaseModel
 
-from .models import MODELS, make_model
+from .models import EXT_MODEL, MODELS, make_model
 
 __all__ = ["Maker", "clone_of_plain", "maker_of"]
 
@@ -25,8 +25,7 @@ _Parts = tuple[tuple[Any, Maker], ...]
 # Immutable, and exactly these: what inherits from them may have attributes.
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 _NAMES = frozenset((model.__module__, model.__qualname__) for model in MODELS)
-# JsonPlusSerializer's marks of a pydantic model, [module, name, fields, method], and of a delta channel's snapshot.
-_EXT_MODEL = 5
+# JsonPlusSerializer's mark of a delta channel's snapshot.
 _EXT_SNAPSHOT = 7
 # Of models in models; what is deeper is decoded again.
 _MAX_DEPTH = 4
@@ -69,7 +68,7 @@ def _unpacked(data: bytes, depth: int) -> tuple[Any, int]:
 
     def model(code: int, payload: bytes) -> None:
         nonlocal models
-        if code not in (_EXT_MODEL, _EXT_SNAPSHOT) or depth == 0:
+        if code not in (EXT_MODEL, _EXT_SNAPSHOT) or depth == 0:
             raise _UnknownError
         inner, inside = _unpacked(payload, depth - 1)
         if code == _EXT_SNAPSHOT:

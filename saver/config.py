@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from langchain_core.runnables import RunnableConfig
 
@@ -13,8 +12,7 @@ from ..eventlog.errors import ConfigError
 __all__ = ["Address", "config_of", "text", "texts"]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """What a config names. `given_thread_id` is the thread id as it was given, which configs handed back repeat."""
 
     thread_id: str
@@ -36,15 +34,17 @@ class Address:
             raise ConfigError(
                 'the config names no thread: pass {"configurable": {"thread_id": "..."}} when invoking the graph'
             )
-        given = configurable["thread_id"]
+        thread_id = given = configurable["thread_id"]
         checkpoint_ns = configurable.get("checkpoint_ns")
-        checkpoint_id = configurable.get("checkpoint_id")
-        return cls(
-            text(given, "thread_id"),
-            None if checkpoint_ns is None else text(checkpoint_ns, "checkpoint_ns"),
-            text(checkpoint_id, "checkpoint_id") if checkpoint_id else None,
-            given,
-        )
+        checkpoint_id = configurable.get("checkpoint_id") or None
+        # Nearly all are plain text already.
+        if type(given) is not str or not given.isascii():
+            thread_id = text(given, "thread_id")
+        if checkpoint_ns is not None and (type(checkpoint_ns) is not str or not checkpoint_ns.isascii()):
+            checkpoint_ns = text(checkpoint_ns, "checkpoint_ns")
+        if checkpoint_id is not None and (type(checkpoint_id) is not str or not checkpoint_id.isascii()):
+            checkpoint_id = text(checkpoint_id, "checkpoint_id")
+        return cls(thread_id, checkpoint_ns, checkpoint_id, given)
 
     @property
     def namespace(self) -> str:

@@ -61,10 +61,17 @@ def express_all(
     size = own = 0
     bases: set[int] = set()
     for name, parts, before in values:
+        size += parts.size
+        if before is not None and known is not None and parts is before.parts:  # what most values are: seen at once
+            base = known.position if before.at is None else before.at
+            stored.append((name, Carried(base)))
+            now.append((name, before if before.at is not None else before._replace(at=base)))
+            own += _BYTES_OF_CARRIED + len(name)
+            bases.add(base)
+            continue
         value, then = express(parts, before, known)
         stored.append((name, value))
         now.append((name, then))
-        size += parts.size
         if isinstance(value, Carried):
             own += _BYTES_OF_CARRIED + len(name)
             bases.add(value.base)
@@ -75,8 +82,7 @@ def express_all(
             own += parts.size
     if known is None or not bases:
         return stored, now, own
-    elsewhere = sum(known.written.bytes_at(base) for base in bases)
-    read_bytes = known.read_bytes + own + elsewhere
+    read_bytes = known.read_bytes + own + sum(map(known.written.bytes_at, bases))
     if read_bytes > _MAX_READ_RATIO * size + _MIN_READ_BYTES:
         return express_all([(name, parts, None) for name, parts, _ in values], None)
     return stored, now, read_bytes
@@ -100,7 +106,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
     ):
         base = known.at(before)
         if _is_the_same(parts, before.parts):
-            return Carried(base), KnownValue(base, parts, before.keyframe, before.since, before.patches)
+            return Carried(base), before._replace(at=base, parts=parts)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
             since = before.since + weight_of_difference(difference)
@@ -113,6 +119,11 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
 
 
 def _is_the_same(parts: Parts, before: Parts) -> bool:
+    if parts is before:
+        return True
+    if parts.form is Form.WHOLE:
+        one, other = parts.elements[0], before.elements[0]
+        return one.data == other.data and one.tag == other.tag
     if parts.kept is not None:
         return parts.kept[0] == len(before.elements) == len(parts.elements)
     return parts.elements == before.elements and parts.keys == before.keys
@@ -120,7 +131,7 @@ def _is_the_same(parts: Parts, before: Parts) -> bool:
 
 def _in_full(parts: Parts) -> Stored:
     if parts.form is Form.WHOLE:
-        return parts.stored(0)
+        return parts.stored(0) if parts.encrypted else parts.elements[0]
     elements = tuple(parts.stored(i) for i in range(len(parts.elements))) if parts.encrypted else parts.elements
     if parts.form is Form.LIST:
         return ListOf(elements)
@@ -129,35 +140,28 @@ def _in_full(parts: Parts) -> Stored:
 
 def _difference(parts: Parts, before: KnownValue, base: int, written: Written) -> Splice | Edit | Patch | None:
     """Give the difference to the value at `base`; None if it is not of use."""
-    difference: Splice | Edit
-
-    def element(index: int) -> Element:
-        # What a task has written is not stored again. Never under encryption: that encrypts anew.
-        made = parts.stored(index)
-        there = None if parts.encrypted else written.find(made)
-        return made if there is None else there
-
-    match parts.form:
-        case Form.LIST:
-            prefix, suffix = parts.kept or common_ends(before.parts.elements, parts.elements)
-            inserted = range(prefix, len(parts.elements) - suffix)
-            if not _is_of_use(parts, inserted):
-                return None
-            difference = Splice(base, prefix, tuple(element(i) for i in inserted), suffix)
-        case Form.DICT:
-            changed, removed, order = dict_edit(before.parts.keys, before.parts.elements, parts.keys, parts.elements)
-            if not _is_of_use(parts, changed, removed):
-                return None
-            difference = Edit(base, tuple((parts.keys[i], element(i)) for i in changed), tuple(removed), order)
-        case Form.WHOLE:
-            return _patch(parts, before, base)
-    return difference
+    if parts.form is Form.WHOLE:
+        return _patch(parts, before, base)
+    elements = parts.elements
+    if parts.form is Form.LIST:
+        prefix, suffix = parts.kept or common_ends(before.parts.elements, elements)
+        end = len(elements) - suffix
+        if COST_OF_DIFFERENCE + weight(elements[prefix:end]) >= parts.size:
+            return None
+        return Splice(base, prefix, tuple([_element(parts, i, written) for i in range(prefix, end)]), suffix)
+    changed, removed, order = dict_edit(before.parts.keys, before.parts.elements, parts.keys, elements)
+    keys = weight_of_keys([parts.keys[i] for i in changed]) + weight_of_keys(removed)
+    if COST_OF_DIFFERENCE + weight([elements[i] for i in changed]) + keys >= parts.size:
+        return None
+    return Edit(base, tuple([(parts.keys[i], _element(parts, i, written)) for i in changed]), tuple(removed), order)
 
 
-def _is_of_use(parts: Parts, changed: Sequence[int], removed: Sequence[str] = ()) -> bool:
-    keys = weight_of_keys(parts.keys[i] for i in changed) if parts.keys else 0
-    cost = COST_OF_DIFFERENCE + weight(parts.elements[i] for i in changed) + keys + weight_of_keys(removed)
-    return cost < parts.size
+def _element(parts: Parts, index: int, written: Written) -> Element:
+    """Give an element of a difference. What a task has written is not stored again."""
+    made = parts.stored(index)
+    # Never under encryption: that encrypts anew.
+    there = None if parts.encrypted else written.find(made)
+    return made if there is None else there
 
 
 def _patch(parts: Parts, before: KnownValue, base: int) -> Patch | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -15,6 +14,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..eventlog.body import bases_of
 from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
@@ -23,7 +23,8 @@ from ..eventlog.record import MAX_BASES, MAX_BODY_BYTES
 from .config import Address, text
 from .differences import express_all
 from .known import Known, KnownValue
-from .parts import Parts, parts_of_plain, take_apart
+from .models import MODELS
+from .parts import IMMUTABLE, Parts, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
 
 __all__ = ["EncodedPut", "encode_put", "encode_writes"]
@@ -34,11 +35,11 @@ _FIELDS = ("channel_versions", "versions_seen")
 # In the order in which they are stored: what is put alike is stored alike.
 _FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
-_PLAIN_TYPES = (str, int, float, type(None))
+_PLAIN_TYPES = frozenset({str, int, float, type(None)})
+_STR = frozenset({str})
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedPut:
+class EncodedPut(NamedTuple):
     """A put, encoded, and what is known of its values once it has been appended."""
 
     event: NewEvent
@@ -70,17 +71,18 @@ def encode_put(
         EncodingError: a value cannot be serialised.
         ConfigError: an id is missing or cannot be stored.
     """
-    given = cast("dict[str, Any]", checkpoint)
+    given: Any = checkpoint
     if not given.get("id"):
         raise ConfigError("the checkpoint has no id")
     values: list[tuple[str, Parts, KnownValue | None]] = []
+    written = None if known is None else known.written
     size = 0
     # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
     for channel, value in dict(given.get("channel_values") or {}).items():
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
         before = None if known is None else known.channels.get(channel)
-        parts = take_apart(serde, value, channel, None if before is None else before.parts)
+        parts = take_apart(serde, value, channel, None if before is None else before.parts, written)
         size += parts.size
         if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
             raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
@@ -117,8 +119,8 @@ def encode_writes(
     writes: Sequence[tuple[str, Any]],
     task_id: str,
     task_path: str,
-) -> NewEvent:
-    """Give the event of a put_writes.
+) -> tuple[NewEvent, list[tuple[int, tuple[Any, ...]]]]:
+    """Give the event of a put_writes, and what of it the next put need not serialise again: see `Written.add`.
 
     Raises:
         EncodingError: a value cannot be serialised.
@@ -126,13 +128,28 @@ def encode_writes(
     """
     if address.checkpoint_id is None:
         raise ConfigError('put_writes needs to know the checkpoint: {"configurable": {"checkpoint_id": "..."}}')
-    recorded = []
+    # Exactly this serializer: of others it is not known what they make of a value, and its bytes are not taken again.
+    known_serde = type(serde) is JsonPlusSerializer
+    recorded: list[Write] = []
+    again: list[tuple[int, tuple[Any, ...]]] = []
     for idx, (channel, value) in enumerate(writes):
         if not isinstance(channel, str):
             raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
-        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, value, channel)))
+        given, kind = value, type(value)
+        if known_serde:
+            if kind is list:
+                given = value[:]  # a copy: what is looked at is what is serialised
+                if given and MODELS.issuperset(map(type, given)):
+                    again.append((idx, ()))
+            elif kind is dict:
+                given = value.copy()
+                if given and IMMUTABLE.issuperset(map(type, given.values())):
+                    again.append((idx, tuple(given.values())))
+            elif kind in MODELS:
+                again.append((idx, ()))
+        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, given, channel)))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
-    return NewEvent(data, address.thread_id, address.namespace)
+    return NewEvent(data, address.thread_id, address.namespace), again
 
 
 def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:
@@ -143,5 +160,5 @@ def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:
 
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list):
-        return all(type(item) is str for item in value)
+        return _STR.issuperset(map(type, value))
     return type(value) in _PLAIN_TYPES

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -22,9 +23,8 @@ __all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue"]
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownValue:
-    """What is known of a stored value.
+class KnownValue(NamedTuple):
+    """What is known of a stored value. A tuple: several are made for each put.
 
     Attributes:
         at: the event that stores it; None: the one that stores the checkpoint.
@@ -41,9 +41,9 @@ class KnownValue:
     patches: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Known:
-    """A checkpoint's values, channels' and its own maps', as they were made by one serializer.
+    """A checkpoint's values, channels' and its own maps', as they were made by one serializer. Never changed.
 
     Attributes:
         serde: that serializer; of another's values nothing is known.
@@ -68,7 +68,15 @@ class Known:
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory, without what is `written`."""
-        return 600 + sum(200 + v.parts.memory for v in (*self.channels.values(), *self.fields.values()))
+        total = 600
+        for values in (self.channels, self.fields):
+            for value in values.values():
+                _, keys, elements, size, _, _, _, given_sizes, snapshot = value.parts
+                # A str may take four times the bytes that it is serialised to.
+                total += 500 + size + 130 * len(elements) + 60 * len(keys) + sum(given_sizes) + 40 * len(given_sizes)
+                if snapshot is not None:
+                    total += snapshot.memory
+        return total
 
 
 class KnownCheckpoints:
@@ -106,21 +114,29 @@ class KnownCheckpoints:
         """Take in what has been committed; it takes its parent's place."""
         size = known.memory
         with self._lock:
-            if parent is not None:
-                self._forget(parent)
-            self._forget(key)
+            for replaced in (parent, key):
+                found = None if replaced is None else self._known.pop(replaced, None)
+                if found is not None:
+                    self._bytes -= found[1]
             if size <= self._max_bytes:
                 self._add(key, known, size)
 
-    def remember_written(self, key: Key, serde: SerializerProtocol, data: PutWrites, position: int) -> None:
-        """Take in a committed put_writes at a checkpoint."""
+    def remember_written(
+        self,
+        key: Key,
+        serde: SerializerProtocol,
+        data: PutWrites,
+        position: int,
+        again: Iterable[tuple[int, tuple[Any, ...]]] = (),
+    ) -> None:
+        """Take in a committed put_writes at a checkpoint. `again`: see `Written.add`."""
         with self._lock:
             found = self._known.pop(key, None)
             if found is None:
                 return
             known, size = found
             self._bytes -= size
-            more = known.written.add(data, position) if known.serde is serde else 0
+            more = known.written.add(data, position, again) if known.serde is serde else 0
             self._add(key, known, size + more)
 
     def _add(self, key: Key, known: Known, size: int) -> None:
@@ -129,8 +145,3 @@ class KnownCheckpoints:
         while self._bytes > self._max_bytes:
             _, (_, dropped) = self._known.popitem(last=False)
             self._bytes -= dropped
-
-    def _forget(self, key: Key) -> None:
-        found = self._known.pop(key, None)
-        if found is not None:
-            self._bytes -= found[1]

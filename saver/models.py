@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import ormsgpack
 from langchain_core import messages
 from langchain_core.documents import Document
 from pydantic import BaseModel
 
-__all__ = ["MODELS", "make_model"]
+__all__ = ["EXT_MODEL", "MODELS", "make_model", "serialised_with"]
 
 MODELS: frozenset[type[BaseModel]] = frozenset(
     {
@@ -33,6 +34,12 @@ MODELS: frozenset[type[BaseModel]] = frozenset(
     }
 )
 
+# JsonPlusSerializer's mark of a pydantic model: [module, name, fields, method].
+EXT_MODEL = 5
+_HEADS = {cls: b"\x94" + ormsgpack.packb(cls.__module__) + ormsgpack.packb(cls.__name__) for cls in MODELS}
+_METHOD = ormsgpack.packb("model_validate_json")
+_FIELDS = {cls: frozenset(cls.model_fields) for cls in MODELS}
+
 # The whole state of a pydantic model. Set through these, nothing is validated again.
 _new = object.__new__
 _set_fields = BaseModel.__dict__["__dict__"].__set__
@@ -48,4 +55,17 @@ def make_model(cls: type[BaseModel], fields: dict[str, Any], extra: Any, names: 
     _set_extra(made, extra)
     _set_names(made, names)
     _set_private(made, private)
+    return made
+
+
+def serialised_with(cls: type[BaseModel], fields: dict[str, Any], packed: bytes) -> bytes | None:
+    """Give what JsonPlusSerializer makes of a model if its fields are serialised as they are packed.
+
+    That holds for these fields if it has once made these very bytes of an object of this class: of what pydantic gives
+    for the fields, it gives the same again, since none of the models has a serialiser of its own. Otherwise nothing can
+    be said: pydantic leaves out what it does not know. None: it would leave out a field.
+    """
+    if not _FIELDS[cls].issuperset(fields):
+        return None
+    made: bytes = ormsgpack.packb(ormsgpack.Ext(EXT_MODEL, _HEADS[cls] + packed + _METHOD))
     return made

@@ -7,7 +7,7 @@ whole: apart, they are larger.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from sys import getsizeof
 from typing import Any, NamedTuple
@@ -16,20 +16,21 @@ from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ..eventlog.delta import weight, weight_of_keys, weight_of_value
+from ..eventlog.delta import COST_OF_ELEMENT, weight, weight_of_keys
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
-from .pieces import MSGPACK, cut
-from .serialising import dump, dump_plain
-from .snapshot import Snapshot, common_prefix, is_worth_it, take, thaw
+from .pieces import MSGPACK, cut, list_of
+from .serialising import dump
+from .snapshot import Snapshot, common_prefix, is_worth_it, serialised_like, take, thaw
+from .written import Written
 
-__all__ = ["Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
+__all__ = ["IMMUTABLE", "Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
 
 _MIN_BYTES_APART = 512
 # Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
 _MIN_BYTES_AN_ELEMENT = 16
 # Nothing can change what is exactly one of these.
-_IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
+IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
 
 # In the place of an object, since None is one.
@@ -57,6 +58,7 @@ class Parts(NamedTuple):
         cipher: encrypts what is stored; None: nothing does.
         kept: how many elements of the parts it was compared with it begins, and ends, with; None: it was not.
         given: what it was made of, if that can never change in place: the object, or a dict's values.
+        given_sizes: the bytes that each of these takes in memory, or took: a str grows when it is serialised.
         snapshot: of the list that it was made of, if one was taken.
     """
 
@@ -67,17 +69,8 @@ class Parts(NamedTuple):
     cipher: CipherProtocol | None = None
     kept: tuple[int, int] | None = None
     given: Any = _NOTHING
+    given_sizes: tuple[int, ...] = ()
     snapshot: Snapshot | None = None
-
-    @property
-    def memory(self) -> int:
-        """About how many bytes it takes in memory."""
-        snapshot = 0 if self.snapshot is None else self.snapshot.memory
-        # A str may take four times the bytes that it is serialised to.
-        given = 0 if self.given is _NOTHING else getsizeof(self.given)
-        if type(self.given) is tuple:
-            given += sum(map(getsizeof, self.given))
-        return 300 + self.size + snapshot + given + 130 * len(self.elements) + 60 * len(self.keys)
 
     @property
     def encrypted(self) -> bool:
@@ -93,33 +86,42 @@ class Parts(NamedTuple):
         return Whole(f"{element.tag}+{name}", data)
 
 
-def take_apart(serde: SerializerProtocol, value: Any, channel: str, before: Parts | None) -> Parts:
+def take_apart(
+    serde: SerializerProtocol, value: Any, channel: str, before: Parts | None, written: Written | None = None
+) -> Parts:
     """Serialise a channel's value, and cut what the serializer made into its elements where that is of use.
 
     The outcome is what the serializer makes of the whole value. What has provably not changed since `before`, the
-    parent's made by the same serializer, is not serialised again. Another thread may be changing the value meanwhile:
-    of messages, each is what it was at one moment, of plain data, all of it.
+    parent's, or since it was `written`, both made by the same serializer, is not serialised again. Another thread may
+    be changing the value meanwhile: of messages, each is what it was at one moment, of plain data, all of it.
+
+    Gives `before` itself if nothing has changed since; but a value may be the same though other parts are given.
 
     Raises:
         EncodingError: it cannot be serialised; it says where.
     """
     inner, cipher = serde, None
+    # Most channels of most checkpoints.
+    if before is not None and before.given is value and before.cipher is None and type(serde) is JsonPlusSerializer:
+        return before
     # Exactly these: a subclass may do more.
     if type(serde) is EncryptedSerializer and isinstance(serde, EncryptedSerializer):
         inner, cipher = serde.serde, serde.cipher
     # Another may make something else of the very same value the next time.
     if type(inner) is not JsonPlusSerializer:
         return _whole(dump(inner, value, channel), cipher)
-    if type(value) in _IMMUTABLE:
+    if type(value) in IMMUTABLE:
         if before is not None and before.given is value and before.cipher is cipher:
-            return before if before.kept == (1, 0) else before._replace(kept=(1, 0))
-        whole = dump(inner, value, channel)
-        return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher, None, value)
+            return before
+        return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_sizes=(getsizeof(value),))
     parts = None
     if type(value) is list and is_worth_it(value):
-        parts = _list_of_objects(inner, list(value), before, cipher)
+        try:
+            parts = _list_of_objects(inner, list(value), before, cipher, written)
+        except ValueError:  # something in it could be packed, and cannot be unpacked
+            parts = None
     elif type(value) is dict and cipher is None:
-        parts = _dict_of_immutables(inner, dict(value), before)
+        parts = _dict_of_immutables(inner, dict(value), before, written)
     return parts or _cut_apart(dump(inner, value, channel), value, cipher)
 
 
@@ -141,50 +143,67 @@ def _cut_apart(whole: Whole, value: Any, cipher: CipherProtocol | None) -> Parts
 
 
 def _list_of_objects(
-    serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
+    serde: JsonPlusSerializer,
+    value: list[Any],
+    before: Parts | None,
+    cipher: CipherProtocol | None,
+    written: Written | None,
 ) -> Parts | None:
-    """Take a list apart by serialising those of its elements that have changed; None: do it in one piece."""
-    try:
-        return _changed_objects(serde, value, before, cipher)
-    except ValueError:  # something in it could be packed, and cannot be unpacked
-        return None
+    """Take a list apart by serialising those of its elements that have changed; None: do it in one piece.
 
-
-def _changed_objects(
-    serde: JsonPlusSerializer, value: list[Any], before: Parts | None, cipher: CipherProtocol | None
-) -> Parts | None:
+    Raises:
+        ValueError: an element's state cannot be read.
+    """
     earlier = None if before is None else before.snapshot
     snapshot = take(value, earlier)
     kept = None if earlier is None else common_prefix(earlier, snapshot)
     if before is None or earlier is None or kept is None:
         same = {} if before is None or earlier is None else _by_state(earlier, before.elements)
-        elements = _elements(serde, value, snapshot, same)
+        elements = _elements(serde, value, snapshot.types, snapshot.states(), same, written=written)
         if elements is None:
             return None
         size, ends = weight(elements), None
     else:
+        if kept == len(value) == len(before.elements) and before.cipher is cipher:
+            return before
         types = snapshot.types[kept:]
         states = snapshot.states_after(earlier) if types else ()
-        added = _serialised(serde, [thaw(cls, state) for cls, state in zip(types, states, strict=True)])
+        added = _elements(serde, value[kept:], types, states, {}, written=written)
         if added is None:
             return None
         elements, ends = before.elements[:kept] + added, (kept, 0)
         size = before.size - weight(before.elements[kept:]) + weight(added)
     if size < _MIN_BYTES_APART:
-        return None
-    return Parts(Form.LIST, (), elements, size, cipher, ends, _NOTHING, snapshot)
+        # So many bytes are too few to stand apart, and for a header of more than three.
+        return _whole(Whole(MSGPACK, list_of([element.data for element in elements])), cipher)
+    return Parts(Form.LIST, (), elements, size, cipher, ends, snapshot=snapshot)
 
 
 def _elements(
-    serde: JsonPlusSerializer, value: list[Any], snapshot: Snapshot, same: Mapping[tuple[type, bytes], Whole]
+    serde: JsonPlusSerializer,
+    value: list[Any],
+    types: Sequence[type],
+    states: Sequence[bytes | None],
+    same: Mapping[tuple[type, bytes], Whole],
+    *,
+    written: Written | None,
 ) -> tuple[Whole, ...] | None:
     """Give a list's elements: by type and state those that are the `same` as earlier ones, and the others anew."""
     found: list[Whole | None] = []
     objects = []
-    for element, cls, state in zip(value, snapshot.types, snapshot.states(), strict=True):
-        found.append(None if state is None else same.get((cls, state)))
-        if found[-1] is None:
+    for element, cls, state in zip(value, types, states, strict=True):
+        known = None
+        if state is not None:
+            known = same.get((cls, state))
+            if known is None and written is not None and written.objects:
+                # What the serializer made of an object of this state when a task wrote it, or one that was the same.
+                data = serialised_like(cls, state)
+                known = Whole(MSGPACK, data) if data in written.objects else None
+        found.append(known)
+        if known is None:
             objects.append(element if state is None else thaw(cls, state))
+    if not objects:
+        return tuple(found)  # type: ignore[arg-type]  # none of them is None
     made = _serialised(serde, objects)
     if made is None:
         return None
@@ -192,33 +211,40 @@ def _elements(
     return tuple(next(new) if element is None else element for element in found)
 
 
-def _dict_of_immutables(serde: JsonPlusSerializer, value: dict[Any, Any], before: Parts | None) -> Parts | None:
+def _dict_of_immutables(
+    serde: JsonPlusSerializer, value: dict[Any, Any], before: Parts | None, written: Written | None
+) -> Parts | None:
     """Take apart a dict of texts, numbers and the like by serialising those that are others; None: do it in one piece.
 
     An immutable object that was there before is what it was; and a copy of the dict is all that it was at one moment.
     """
     keys, given = tuple(value), tuple(value.values())
     # A lone surrogate would stand in the record otherwise than the serializer has it.
-    if not _IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
+    if not IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
         return None
+    sizes: list[int] = []
     if before is None or type(before.given) is not tuple:
         found: list[Whole | None] = [None] * len(keys)
     elif before.keys == keys:
         same = zip(given, before.given, before.elements, strict=True)
         found = [element if new is old else None for new, old, element in same]
+        was = zip(given, before.given, before.given_sizes, strict=True)
+        sizes = [size if new is old else getsizeof(new) for new, old, size in was]
     else:
         by_key = dict(zip(before.keys, zip(before.given, before.elements, strict=True), strict=True))
         earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
         found = [element if new is old else None for new, (old, element) in zip(given, earlier, strict=True)]
+    if written is not None:
+        found = [written.immutable(new) if old is None else old for new, old in zip(given, found, strict=True)]
     made = _serialised(serde, [new for new, element in zip(given, found, strict=True) if element is None])
     if made is None:
         return None
     rest = iter(made)
-    elements = tuple(next(rest) if element is None else element for element in found)
+    elements = tuple([next(rest) if element is None else element for element in found])
     size = weight(elements) + weight_of_keys(keys)
     if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
         return None
-    return Parts(Form.DICT, keys, elements, size, None, None, given)
+    return Parts(Form.DICT, keys, elements, size, given=given, given_sizes=tuple(sizes or map(getsizeof, given)))
 
 
 def _is_encodable(text: str) -> bool:
@@ -245,19 +271,22 @@ def _serialised(serde: JsonPlusSerializer, objects: list[Any]) -> tuple[Whole, .
     except Exception:
         return None  # serialising the whole value says what is wrong, and where
     elements = cut(data) if tag == MSGPACK else None
-    return None if elements is None else tuple(Whole(MSGPACK, element) for element in elements)
+    return None if elements is None else tuple([Whole(MSGPACK, element) for element in elements])
 
 
 def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:
     """Take one of a checkpoint's own maps apart, as plain data if it is that, and with the serializer otherwise."""
-    whole = dump_plain(serde, value, field)
-    if whole.tag != PLAIN_TAG or len(whole.data) < _MIN_BYTES_APART or type(value) is not dict:
+    try:
+        whole = Whole(PLAIN_TAG, pack(value))
+    except PlainDataError:
+        return _whole(dump(serde, value, field))
+    if len(whole.data) < _MIN_BYTES_APART or type(value) is not dict:
         return _whole(whole)
     items = dict(value)
     if not all(type(key) is str for key in items):
         return _whole(whole)
     try:
-        elements = tuple(Whole(PLAIN_TAG, pack(item)) for item in items.values())
+        elements = tuple([Whole(PLAIN_TAG, pack(item)) for item in items.values()])
     except PlainDataError:
         return _whole(whole)
     return _parts(Form.DICT, tuple(items), elements)
@@ -279,4 +308,4 @@ def _parts(
 
 
 def _whole(whole: Whole, cipher: CipherProtocol | None = None) -> Parts:
-    return Parts(Form.WHOLE, (), (whole,), weight_of_value(whole), cipher)
+    return Parts(Form.WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)

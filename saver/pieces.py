@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgpack
 
-__all__ = ["MSGPACK", "array_of", "cut"]
+__all__ = ["MSGPACK", "array_of", "cut", "list_of"]
 
 # The serializer's type tag.
 MSGPACK = "msgpack"
@@ -30,6 +30,13 @@ def cut(array: bytes, *, pairs: bool = False) -> list[bytes] | None:
     except (ValueError, msgpack.UnpackException):
         return None
     return elements if start == len(array) else None
+
+
+def list_of(elements: Sequence[bytes]) -> bytes:
+    """Give the list of these elements, fewer than 65,536, as the serializer gives it: with the shortest header."""
+    count = len(elements)
+    header = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return header + b"".join(elements)
 
 
 def array_of(count: int, elements: Iterable[bytes]) -> bytes:

@@ -146,7 +146,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     ) -> Steps[RunnableConfig]:
         address = Address.of(config)
         serde = self.serde  # once: it may be replaced meanwhile
-        known = self._known(address, serde)
+        before = _key(address)
+        known = None if before is None else self._known(before, address, serde)
         while True:
             encoded = encode_put(serde, config, address, checkpoint, metadata, known=known)
             try:
@@ -156,17 +157,14 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
                 known = None  # compaction was quicker: store everything whole
         checkpoint_id: str = encoded.event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
         key = (address.thread_id, address.namespace, checkpoint_id)
-        self._core.memory.known.remember(key, encoded.known(recorded.position), parent=_key(address))
+        self._core.memory.known.remember(key, encoded.known(recorded.position), parent=before)
         return address.config(checkpoint_id)
 
-    def _known(self, address: Address, serde: SerializerProtocol) -> Known | None:
+    def _known(self, key: Key, address: Address, serde: SerializerProtocol) -> Known | None:
         """Give what is known of the parent's values, reading them if this process did not put them.
 
         None if they are damaged, too: a graph that has its state in memory goes on, and it is stored in full.
         """
-        key = _key(address)
-        if key is None:
-            return None
         known = self._core.memory.known.get(key, serde)
         if known is not None:
             return known
@@ -197,7 +195,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str
     ) -> Steps[None]:
         serde, address = self.serde, Address.of(config)
-        event = encode_writes(serde, address, writes, task_id, task_path)
+        event, again = encode_writes(serde, address, writes, task_id, task_path)
         if not writes:
             return
         memory = self._core.memory
@@ -213,7 +211,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             memory.similar.remember(like, event, recorded)
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
-            memory.known.remember_written(key, serde, recorded.data, recorded.position)
+            memory.known.remember_written(key, serde, recorded.data, recorded.position, again)
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Give the checkpoint that the config names, or the latest of its thread and namespace; None if there is none.

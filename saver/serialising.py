@@ -13,7 +13,7 @@ from ..eventlog.errors import DecodingError, EncodingError, LogDamagedError
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Whole
 
-__all__ = ["dump", "dump_metadata", "dump_plain", "load", "load_metadata", "load_plain"]
+__all__ = ["dump", "dump_metadata", "load", "load_metadata", "load_plain"]
 
 _MAX_DEPTH = 100
 _CONTAINERS = (dict, list, tuple)
@@ -49,15 +49,6 @@ def load(serde: SerializerProtocol, value: Whole) -> Any:
             "open the log with the serde that it was written with",
             tag=value.tag,
         ) from e
-
-
-def dump_plain(serde: SerializerProtocol, value: Any, field: str) -> Whole:
-    """Encode a checkpoint's own field as plain data, if it is, and with the serializer otherwise."""
-    try:
-        packed = pack(value)
-    except PlainDataError:
-        return dump(serde, value, field)
-    return Whole(PLAIN_TAG, packed)
 
 
 def load_plain(packed: bytes) -> Any:
@@ -135,7 +126,10 @@ def _error(value: Any, channel: str, can: Callable[[Any], bool], e: Exception) -
 
 
 def _pack(serde: SerializerProtocol, metadata: Any) -> bytes:
-    return pack(metadata, fallback=lambda value: Whole(*serde.dumps_typed(value)))
+    try:
+        return pack(metadata)
+    except PlainDataError:
+        return pack(metadata, fallback=lambda value: Whole(*serde.dumps_typed(value)))
 
 
 def _bad_key(value: Any) -> str | None:

@@ -11,15 +11,14 @@ element that holds anything else is serialised again each time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import ormsgpack
 
-from .models import MODELS, make_model
+from .models import MODELS, make_model, serialised_with
 from .pieces import array_of, cut
 
-__all__ = ["Snapshot", "common_prefix", "is_worth_it", "take", "thaw"]
+__all__ = ["Snapshot", "common_prefix", "is_worth_it", "serialised_like", "take", "thaw"]
 
 # With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
 # error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
@@ -44,9 +43,17 @@ _LOOKED_AT = 64  # or up to twice as many of a longer list
 _CHUNK = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A list's elements, each at one moment.
+def _header(count: int) -> bytes:
+    """Give the header of a chunk's array: it has fewer than 65,536 elements."""
+    return bytes([0x90 | count]) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+
+
+# By how many elements there are: what [[extra ...], [state ...]] begins with if every extra is an empty dict.
+_BEGINNINGS = tuple(_PAIR + _header(count) + _EMPTY_MAP * count + _header(count) for count in range(_CHUNK + 1))
+
+
+class Snapshot(NamedTuple):
+    """A list's elements, each at one moment. A tuple: one is made for each list of each put.
 
     Attributes:
         types: of the elements, exactly.
@@ -62,8 +69,10 @@ class Snapshot:
     @property
     def memory(self) -> int:
         """About how many bytes it takes in memory."""
-        states = self.packed if self.chunks is None else self.chunks
-        return 100 + 16 * len(self.types) + sum(40 + len(state) for state in states if state is not None)
+        beside = 100 + 16 * len(self.types)
+        if self.chunks is None:
+            return beside + sum(40 + len(state) for state in self.packed if state is not None)
+        return beside + 40 * len(self.chunks) + sum(map(len, self.chunks))
 
     def states(self) -> Sequence[bytes | None]:
         """Give each element's packed state; None: it is not covered.
@@ -71,7 +80,9 @@ class Snapshot:
         Raises:
             ValueError: the bytes cannot be cut.
         """
-        return self.packed if self.chunks is None else _states(len(self.types), self.chunks)
+        if self.chunks is None:
+            return self.packed
+        return [_state(self.chunks[0])] if len(self.types) == 1 else _states(len(self.types), self.chunks)
 
     def states_after(self, shorter: Snapshot) -> list[bytes]:
         """Give the packed states that a snapshot has beyond another, which it begins with.
@@ -82,9 +93,11 @@ class Snapshot:
         assert self.chunks is not None
         assert shorter.chunks is not None
         count = len(shorter.types)
-        rest = b"".join(self.chunks[count // _CHUNK :])
-        known = len(shorter.chunks[-1]) if count % _CHUNK else 0
-        return _states(len(self.types) - count, (rest[known:],))
+        # What is new, of a list that has grown by a few: of its last chunk, or of two.
+        first, *more = self.chunks[count // _CHUNK :]
+        rest = first[len(shorter.chunks[-1]) :] if count % _CHUNK else first
+        added = len(self.types) - count
+        return [_state(rest)] if added == 1 else _states(added, (rest, *more))
 
 
 def is_worth_it(elements: Sequence[Any]) -> bool:
@@ -104,17 +117,20 @@ def take(elements: list[Any], before: Snapshot | None = None) -> Snapshot:
         earlier = before.chunks or () if before is not None else ()
         chunks = []
         for i, start in enumerate(range(0, len(elements), _CHUNK)):
-            chunk = _pack_chunk(elements[start : start + _CHUNK])
+            chunk = _pack_chunk(elements[start : start + _CHUNK], earlier[i] if i < len(earlier) else None)
             if chunk is None:
                 break
-            chunks.append(earlier[i] if i < len(earlier) and chunk == earlier[i] else chunk)
+            chunks.append(chunk)
         else:
             return Snapshot(types, tuple(chunks))
     return Snapshot(types, None, tuple(_pack(element) for element in elements))
 
 
-def _pack_chunk(elements: list[Any]) -> bytes | None:
-    """Give the states of objects, one after the other; None if one is not covered, or has extras."""
+def _pack_chunk(elements: list[Any], before: bytes | None) -> bytes | None:
+    """Give the states of objects, one after the other; None if one is not covered, or has extras.
+
+    Gives those `before` themselves if these are the same: then nothing is copied.
+    """
     try:
         states = [element.__dict__ for element in elements]
         extras = [element.__pydantic_extra__ for element in elements]
@@ -123,7 +139,12 @@ def _pack_chunk(elements: list[Any]) -> bytes | None:
         return None
     # [[extra ...], [state ...]]: without extras, the first array is a byte for each. It comes first because bytes say
     # what they are only when they are read from the beginning.
-    header = _header_size(len(elements))
+    beginning = _BEGINNINGS[len(elements)]
+    if packed.startswith(beginning):
+        if before is not None and len(packed) == len(beginning) + len(before) and packed.endswith(before):
+            return before
+        return packed[len(beginning) :]
+    header = len(_header(len(elements)))
     end = 1 + header + len(elements)
     return None if packed[1 + header : end].strip(_EMPTY_MAP + _NIL) else packed[end + header :]
 
@@ -168,12 +189,28 @@ def thaw(cls: Any, state: bytes) -> Any:
     return make_model(cls, fields, extra, set(), None)
 
 
+def serialised_like(cls: Any, state: bytes) -> bytes | None:
+    """Give the bytes that the serializer makes of an object of this state if it has made them of one of this type.
+
+    None: there are no such bytes.
+
+    Raises:
+        ValueError: the state cannot be read.
+    """
+    if cls not in MODELS:
+        return None
+    fields, extra = ormsgpack.unpackb(state)
+    # Its extras would stand among its fields. An empty dict is packed to one byte.
+    return None if extra else serialised_with(cls, fields, state[len(_PAIR) : -len(_EMPTY_MAP)])
+
+
 def _states(count: int, chunks: Iterable[bytes]) -> list[bytes]:
     states = cut(array_of(count, chunks))
     if states is None:
         raise ValueError("packed states that are not so many")
-    return [_PAIR + state + _EMPTY_MAP for state in states]
+    return list(map(_state, states))
 
 
-def _header_size(count: int) -> int:
-    return 1 if count < 16 else 3  # of a chunk, which has fewer than 65,536
+def _state(fields: bytes) -> bytes:
+    """Give the state of an object without extras, as `_pack` packs it."""
+    return _PAIR + fields + _EMPTY_MAP
