@@ -14,11 +14,12 @@ import apsw
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, CheckpointTuple, PendingWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ..eventlog.delta import Chain
 from ..eventlog.errors import CorruptRecordError
 from ..eventlog.event import Field, Put, PutWrites, put_of
 from ..eventlog.log import EventLog
 from ..eventlog.opened import OpenedRecord
-from ..eventlog.resolve import Chain, Resolver, complete
+from ..eventlog.resolve import Resolver, complete
 from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
@@ -144,18 +145,22 @@ class Gatherer:
         # One that remembers nothing: what is read for the checkpoint is to be counted.
         resolver = Resolver(load, path=self._log.path)
 
-        def known(stored: Stored, value: Value, chain: Chain) -> KnownValue:
-            return known_from_log(parts_of_value(value), chain, stored.base if isinstance(stored, Carried) else at)
-
-        channels = {
-            name: known(stored, resolver.channel(at, name, stored), resolver.chain(at, name, stored))
+        found = {
+            name: (stored, resolver.channel(at, name, stored), resolver.chain(at, name, stored))
             for name, stored in put.channels.items()
         }
         versions, seen = resolver.chain_of_versions(at, put)
-        fields = {
-            "channel_versions": known(put.channel_versions, resolver.channel_versions(at, put), versions),
-            "versions_seen": known(put.versions_seen, resolver.versions_seen(at, put), seen),
+        found_fields = {
+            "channel_versions": (put.channel_versions, resolver.channel_versions(at, put), versions),
+            "versions_seen": (put.versions_seen, resolver.versions_seen(at, put), seen),
         }
+
+        def known(stored: Stored, value: Value, chain: Chain) -> KnownValue:
+            stored_at = stored.base if isinstance(stored, Carried) else at
+            return known_from_log(parts_of_value(value), chain, stored_at, read)
+
+        channels = {name: known(*one) for name, one in found.items()}
+        fields = {name: known(*one) for name, one in found_fields.items()}
         return Known(serde, at, channels, fields, sum(read.values()))
 
     def _opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:
