@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from .value import Edit, Element, Patch, Slice, Splice, Value, Whole
@@ -24,6 +25,7 @@ __all__ = [
 # What a difference costs beside its bytes, about: its share of a row, and reading one more.
 COST_OF_DIFFERENCE = 250
 _COST_OF_ELEMENT = 12
+_data = attrgetter("data")
 # What so many steps have added to a list is stored again, in one piece: reading a hundred records of a few hundred bytes
 # takes longer than decoding what is in them.
 STEPS_GATHERED = 32
@@ -103,7 +105,9 @@ def chain_in_full(size: int, length: int | None, at: int | None = None) -> Chain
 
 def weight(elements: Iterable[Element]) -> int:
     """Give about how many bytes elements take in a record."""
-    return sum([(len(e.data) if type(e) is Whole else 0) + _COST_OF_ELEMENT for e in elements])
+    several = list(elements)
+    whole = several if Slice not in set(map(type, several)) else [e for e in several if type(e) is Whole]
+    return _COST_OF_ELEMENT * len(several) + sum(map(len, map(_data, whole)))
 
 
 def weight_of_keys(keys: Iterable[str]) -> int:

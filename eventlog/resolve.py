@@ -7,7 +7,7 @@ before anything of it is made, because stored bytes may be hostile.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from .bounded import Bounded
 from .delta import Chain, chain_in_full, weight_of_value
@@ -167,7 +167,7 @@ class Resolver:
         elements = self._elements(position, tuple(element for _, element in stored.items))
         return dict(zip((key for key, _ in stored.items), elements, strict=True))
 
-    def _elements(self, position: int, elements: Sequence[Element]) -> list[Whole]:
+    def _elements(self, position: int, elements: Sequence[Element]) -> Collection[Whole]:
         return self._fetched(_pending(position, elements))
 
     def _settled(self, work: _Work) -> Value:
@@ -178,11 +178,13 @@ class Resolver:
             return dict(zip(work, self._fetched(work.values()), strict=True))
         return work
 
-    def _fetched(self, elements: Collection[Whole | _Pending]) -> list[Whole]:
+    def _fetched(self, elements: Collection[Whole | _Pending]) -> Collection[Whole]:
+        if _Pending not in set(map(type, elements)):
+            return cast("Collection[Whole]", elements)
         # Many slices may be of the same few bytes: what they come to is checked before it is made.
         if sum([element.slice.length for element in elements if type(element) is _Pending]) > MAX_BODY_BYTES:
             raise _UnfitError("its elements are together too large")
-        return [self._slice(element) if isinstance(element, _Pending) else element for element in elements]
+        return [self._slice(element) if type(element) is _Pending else element for element in elements]  # type: ignore[misc]
 
     def _slice(self, pending: _Pending) -> Whole:
         position, element = pending
@@ -218,7 +220,9 @@ class Resolver:
         return dict(items[i] for i in edit.order)
 
 
-def _pending(position: int, elements: Sequence[Element]) -> list[Whole | _Pending]:
+def _pending(position: int, elements: Sequence[Element]) -> Sequence[Whole | _Pending]:
+    if Slice not in set(map(type, elements)):
+        return cast("Sequence[Whole]", elements)
     return [element if isinstance(element, Whole) else _Pending(position, element) for element in elements]
 
 
