@@ -211,7 +211,7 @@ def _patch(parts: Parts, before: KnownValue, base: int) -> Patch | None:
     new, old = parts.elements[0], before.parts.elements[0]
     if not (_MIN_PATCHED <= len(new.data) <= _MAX_PATCHED and _MIN_PATCHED <= len(old.data) <= _MAX_PATCHED):
         return None
-    if parts.encrypted or old.tag != new.tag or before.patches >= MAX_PATCH_DEPTH:
+    if parts.encrypted or old.tag != new.tag or before.chain.patches >= MAX_PATCH_DEPTH:
         return None
     frame = patch_frame(old.data, new.data)
     # A patch that is no small part of the value is mostly the value itself, compressed.
