@@ -26,8 +26,8 @@ __all__ = [
 COST_OF_DIFFERENCE = 250
 _COST_OF_ELEMENT = 12
 _data = attrgetter("data")
-# What so many steps have added to a list is stored again, in one piece: reading a hundred records of a few hundred bytes
-# takes longer than decoding what is in them.
+# What so many steps have added to a list is stored again, in one piece: reading a hundred records of a few hundred
+# bytes takes longer than decoding what is in them.
 STEPS_GATHERED = 32
 
 

@@ -49,7 +49,8 @@ _HEADER_SIZE = 100
 _HEADER_FORMATS = (b"\1\1\0@  ", b"\2\2\0@  ")
 _SCHEMA_FORMAT, _UTF_8 = b"\0\0\0\4", b"\0\0\0\1"
 _STATEMENT = re.compile(
-    r"^(?P<sql>CREATE (?P<type>TABLE|INDEX|TRIGGER) (?P<name>\w+)(?:(?: BEFORE [A-Z_a-z, ]+?)? ON (?P<table>\w+))?.*?);\n(?:\n|\Z)",
+    r"^(?P<sql>CREATE (?P<type>TABLE|INDEX|TRIGGER) (?P<name>\w+)"
+    r"(?:(?: BEFORE [A-Z_a-z, ]+?)? ON (?P<table>\w+))?.*?);\n(?:\n|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 

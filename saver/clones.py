@@ -94,10 +94,19 @@ class _Seen:
             new = dict.fromkeys([data for data in several if data not in self._clonable])
             self._clonable.update(dict.fromkeys(several, clonable))
             self.used_bytes += self._size(new)
-            while self.used_bytes > self._max_bytes:
-                oldest = next(iter(self._clonable))
-                del self._clonable[oldest]
-                self.used_bytes -= self._size([oldest])
+            if self.used_bytes > self._max_bytes:
+                self._drop()
+
+    def _drop(self) -> None:
+        # A good part at once: the first of a dict is the slower to find, the more of them were deleted before.
+        dropped = []
+        for data in self._clonable:
+            if self.used_bytes <= self._max_bytes * 3 // 4:
+                break
+            dropped.append(data)
+            self.used_bytes -= self._size((data,))
+        for data in dropped:
+            del self._clonable[data]
 
     def _size(self, several: Collection[bytes]) -> int:
         return sum(map(len, several)) + _SIZE_OF_SEEN * len(several)

@@ -65,7 +65,9 @@ class Decoder:
         several = [element.data for element in elements if element.tag == MSGPACK]
         if type(self.serde) is not JsonPlusSerializer or len(several) < len(elements):
             return [self.value(element) for element in elements]
-        return self._decoded(several) if self._clones is None else self._list_of(several, self._clones)
+        if self._clones is None or sum(map(len, several)) < _MIN_BYTES_AN_ELEMENT * len(several):
+            return self._decoded(several)
+        return self._list_of(several, self._clones)
 
     def _list_of(self, several: Sequence[bytes], clones: Clones) -> list[Any]:
         makers = clones.makers(several)

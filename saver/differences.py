@@ -2,7 +2,9 @@
 
 The value that was given is the truth: a difference is made from its serialised bytes and the parent's, and is stored
 only if it is smaller. Keyframes bound what reading costs: differences since the last one never outweigh it, and it and
-they never weigh more than twice what the value does.
+they never weigh more than twice what the value does. What a list has grown by is no difference in this sense, as long
+as it is still in it; but when that came in many small steps, it is stored once more in one piece, since reading a
+record takes as long as reading some kilobytes.
 """
 
 from __future__ import annotations

@@ -425,6 +425,15 @@ def test_what_takes_far_more_memory_than_its_bytes_counts_as_much() -> None:
     assert taken / 2 < clones.used_bytes < 10 * taken
 
 
+def test_small_strings_are_decoded_not_remembered(make_saver: Any) -> None:
+    saver = make_saver()
+    values = {"x": [f"the string of number {n}" for n in range(2_000)]}
+    config = put(saver, "1", values)
+    for _ in range(3):
+        assert saver.get_tuple(config).checkpoint["channel_values"] == values
+    assert saver._core.memory._clones[saver.serde].used_bytes < 5_000
+
+
 def test_the_clones_of_many_savers_together_keep_to_the_memory(make_saver: Callable[..., EventLogSaver]) -> None:
     """With an allowlist of its own, each clone of a saver has a serializer of its own."""
     saver = make_saver(memory_bytes=400_000, serde=JsonPlusSerializer(allowed_msgpack_modules=None))
