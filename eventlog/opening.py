@@ -149,11 +149,12 @@ def _header(path: str) -> tuple[int, int] | None:
     """Give the identity and the version as they stand in a SQLite file's first page; None if there is no such page."""
     # Through SQLite's own file layer, which knows of the locks that other connections of this process hold.
     flags = [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0]
-    file = apsw.VFSFile("", path, flags)
-    try:
-        page = file.xRead(_HEADER_SIZE, 0)
-    finally:
-        file.xClose()
+    with _making:
+        file = apsw.VFSFile("", path, flags)
+        try:
+            page = file.xRead(_HEADER_SIZE, 0)
+        finally:
+            file.xClose()
     # What SQLite itself looks at before it takes a file for a database: its own error is to be told if it refuses.
     page_size = int.from_bytes(page[16:18], "big")
     is_page_size = page_size == 1 or (page_size >= 512 and page_size & (page_size - 1) == 0)

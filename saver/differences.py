@@ -10,7 +10,6 @@ record takes as long as reading some kilobytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from ..eventlog.delta import (
     COST_OF_DIFFERENCE,
@@ -111,7 +110,7 @@ def _begun(value: KnownValue, read_bytes: int) -> KnownValue:
     run = value.chain.run
     if value.at is not None or run is None or run.at is not None:
         return value
-    return replace(value, read_bytes=read_bytes)
+    return value._replace(read_bytes=read_bytes)
 
 
 def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tuple[Stored, KnownValue]:
@@ -135,7 +134,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
             # Of a few bytes, a reference is no smaller, and one more event to read.
             if parts.size < _MIN_CARRIED and parts.form is Form.WHOLE:
                 return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, None))
-            return Carried(base), replace(before, at=base, parts=parts)
+            return Carried(base), before._replace(at=base, parts=parts)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
             chain = before.chain.then(difference, base, len(before.parts.elements), None)

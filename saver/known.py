@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -23,9 +24,8 @@ __all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue"]
 Key = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownValue:
-    """What is known of a stored value.
+class KnownValue(NamedTuple):
+    """What is known of a stored value. A tuple: several are made for each put.
 
     Attributes:
         at: the event that stores it; None: the one that stores the checkpoint.
