@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from .value import Edit, Element, Patch, Splice, Value, Whole
+from .value import Edit, Element, Patch, Slice, Splice, Value, Whole
 
 __all__ = [
     "COST_OF_DIFFERENCE",
     "COST_OF_ELEMENT",
+    "STEPS_GATHERED",
+    "Chain",
+    "Run",
+    "chain_in_full",
     "common_ends",
     "dict_edit",
     "weight",
@@ -21,6 +26,82 @@ __all__ = [
 # What a difference costs beside its bytes, about: its share of a row, and reading one more.
 COST_OF_DIFFERENCE = 250
 COST_OF_ELEMENT = 12
+_data = attrgetter("data")
+# What so many steps have added to a list is stored again, in one piece: reading a hundred records of a few hundred
+# bytes takes longer than decoding what is in them.
+STEPS_GATHERED = 32
+
+
+class Run(NamedTuple):
+    """What a list has grown by in small steps, and what it was before them.
+
+    Attributes:
+        at: the event that stores what it was; None: the one that stores the value itself.
+        length: of the list then.
+        keyframe: of the chain then.
+        since: of the chain then.
+        steps: how many have followed.
+    """
+
+    at: int | None
+    length: int
+    keyframe: int
+    since: int = 0
+    steps: int = 0
+
+
+class Chain(NamedTuple):
+    """What a value is read from.
+
+    Attributes:
+        keyframe: what was stored in full weighs, the last keyframe and what a list has grown by since.
+        since: what else is read weighs: differences, their share of rows.
+        patches: how many of the differences are patches.
+        run: of a list.
+    """
+
+    keyframe: int
+    since: int = 0
+    patches: int = 0
+    run: Run | None = None
+
+    def then(self, difference: Splice | Edit | Patch, base: int, length: int, at: int | None) -> Chain:
+        """Give what the value is read from that the difference makes of this one.
+
+        Args:
+            difference: to the value that is read from this.
+            base: the event that stores that value.
+            length: of that value, if it is a list.
+            at: the event that stores the difference; None: not known yet.
+        """
+        patches = self.patches + isinstance(difference, Patch)
+        if not isinstance(difference, Splice):
+            return Chain(self.keyframe, self.since + weight_of_difference(difference), patches)
+        inserted = difference.inserted
+        if difference.suffix or difference.prefix != length:
+            since = self.since + weight_of_difference(difference)
+            run = Run(at, difference.prefix + len(inserted) + difference.suffix, self.keyframe, since)
+            return Chain(self.keyframe, since, patches, run)
+        assert self.run is not None
+        run = self.run._replace(at=base if self.run.at is None else self.run.at, steps=self.run.steps + 1)
+        if Slice in map(type, inserted):
+            return Chain(self.keyframe, self.since + weight_of_difference(difference), patches, run)
+        # Nothing of it is read in vain, as long as the list keeps it.
+        keyframe, since = self.keyframe + weight(inserted), self.since + COST_OF_DIFFERENCE
+        if len(inserted) >= STEPS_GATHERED:
+            run = Run(at, length + len(inserted), keyframe, since)
+        return Chain(keyframe, since, patches, run)
+
+
+def chain_in_full(size: int, length: int | None, at: int | None = None) -> Chain:
+    """Give what a value is read from that is stored in full.
+
+    Args:
+        size: its weight.
+        length: of a list that is stored by its elements; None: it is no such list.
+        at: the event that stores it; None: not known yet.
+    """
+    return Chain(size, run=None if length is None else Run(at, length, size))
 
 
 def weight(elements: Iterable[Element]) -> int:

@@ -126,20 +126,36 @@ class EventLog(AsyncLogTwins):
             with database.reading() as connection:
                 check_schema(connection, path=self.path)
             return
-        if found is Found.NOTHING:
-            prepare_folder(self.path)
         try:
-            with database.exclusive() as connection:
-                if connection.readonly("main"):
-                    raise LogReadOnlyError(f"{self.path} cannot be written")
-                if found is Found.NOTHING:
-                    create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
-                use_wal(connection, timeout_ms=database.busy_timeout_ms)
-                check_schema(connection, path=self.path)
+            # What is as it should be is only read: the connection that writes is opened when something is appended.
+            if found is Found.NOTHING or not self._is_ready(database):
+                self._make_ready(database, found)
         except LogReadOnlyError as e:  # SQLite's word, too, for a folder in which it cannot make the WAL
             raise LogOpenError(
                 f"{self.path} may not be written: mend its permissions, or read it with read_only=True", path=self.path
             ) from e
+
+    def _is_ready(self, database: Database) -> bool:
+        with database.reading() as connection:
+            self._check_writable(connection)
+            if connection.pragma("journal_mode") != "wal":
+                return False
+            check_schema(connection, path=self.path)
+            return True
+
+    def _make_ready(self, database: Database, found: Found) -> None:
+        if found is Found.NOTHING:
+            prepare_folder(self.path)
+        with database.exclusive() as connection:
+            self._check_writable(connection)
+            if found is Found.NOTHING:
+                create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
+            use_wal(connection, timeout_ms=database.busy_timeout_ms)
+            check_schema(connection, path=self.path)
+
+    def _check_writable(self, connection: apsw.Connection) -> None:
+        if connection.readonly("main"):
+            raise LogReadOnlyError(f"{self.path} cannot be written")
 
     def _renew(self) -> None:
         self._attaching = threading.Lock()

@@ -5,7 +5,9 @@ Most records are read for one value, on the way to another record's.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from functools import partial
+from typing import Any
 
 from . import body as body_codec
 from . import record as record_codec
@@ -37,6 +39,8 @@ class OpenedRecord:
         body_bytes: of its body, and of that which it is a patch to.
         memory: about how many bytes it takes here.
         is_put: whether it holds a checkpoint, put or restated.
+        channels: the names of the channels whose values it holds; of a put only.
+        derived: what a reader has made of the record, and wants to find again; nothing that can be changed.
         checkpoint_id: of the checkpoint that it holds, or has writes at; None if it does neither.
 
     Raises:
@@ -51,7 +55,9 @@ class OpenedRecord:
         "_path",
         "_position",
         "body_bytes",
+        "channels",
         "checkpoint_id",
+        "derived",
         "is_put",
         "memory",
         "size",
@@ -75,10 +81,15 @@ class OpenedRecord:
         except (RecordFormatError, BodyFormatError) as e:
             raise CorruptRecordError(str(e), path=path, position=position) from e
         self.is_put = self._kind in (Kind.PUT, Kind.RESTATE)
+        self.channels: Set[Any] = frozenset()
+        self.derived: Any = None
         self.checkpoint_id: str | None = None
         if self.is_put or self._kind == Kind.PUT_WRITES:
-            found = self._array[1 if self._kind == Kind.RESTATE else 0]
+            first = 1 if self._kind == Kind.RESTATE else 0
+            found = self._array[first]
             self.checkpoint_id = found if type(found) is str else None
+            if self.is_put and type(self._array[first + 3]) is dict:
+                self.channels = self._array[first + 3].keys()
         self.body_bytes = len(body) * (1 if base is None else 2)
         self.memory = 2 * len(body) + 2_000
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from enum import Enum
@@ -41,6 +42,17 @@ APPLICATION_ID = 0x4C474556  # "LGEV"
 FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+
+_SQLITE_MAGIC = b"SQLite format 3\0"
+_HEADER_SIZE = 100
+# Rollback journal or WAL, nothing reserved, and three numbers that never change.
+_HEADER_FORMATS = (b"\1\1\0@  ", b"\2\2\0@  ")
+_SCHEMA_FORMAT, _UTF_8 = b"\0\0\0\4", b"\0\0\0\1"
+_STATEMENT = re.compile(
+    r"^(?P<sql>CREATE (?P<type>TABLE|INDEX|TRIGGER) (?P<name>\w+)"
+    r"(?:(?: BEFORE [A-Z_a-z, ]+?)? ON (?P<table>\w+))?.*?);\n(?:\n|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
 
 _making = threading.Lock()
 
@@ -121,14 +133,36 @@ def look(path: str) -> Found:
 
 
 def _look_inside(path: str) -> tuple[int, int, list[str]]:
+    """Give the identity, the version, and unless it is a log, the names of the tables."""
+    header = _header(path)
+    if header is not None and header[0] == APPLICATION_ID:
+        return (*header, [])
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
-        if application_id == APPLICATION_ID:
-            return application_id, version, []
         names = all_rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")
         return application_id, version, [name for (name,) in names]
+
+
+def _header(path: str) -> tuple[int, int] | None:
+    """Give the identity and the version as they stand in a SQLite file's first page; None if there is no such page."""
+    # Through SQLite's own file layer, which knows of the locks that other connections of this process hold.
+    flags = [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0]
+    with _making:
+        file = apsw.VFSFile("", path, flags)
+        try:
+            page = file.xRead(_HEADER_SIZE, 0)
+        finally:
+            file.xClose()
+    # What SQLite itself looks at before it takes a file for a database: its own error is to be told if it refuses.
+    page_size = int.from_bytes(page[16:18], "big")
+    is_page_size = page_size == 1 or (page_size >= 512 and page_size & (page_size - 1) == 0)
+    if not page.startswith(_SQLITE_MAGIC) or not is_page_size or page[18:24] not in _HEADER_FORMATS:
+        return None
+    if len(page) < _HEADER_SIZE or page[44:48] != _SCHEMA_FORMAT or page[56:60] != _UTF_8:
+        return None
+    return int.from_bytes(page[68:72], "big"), int.from_bytes(page[60:64], "big")
 
 
 def _describe(tables: list[str]) -> str:
@@ -252,10 +286,11 @@ def check_schema(connection: apsw.Connection, *, path: str) -> None:
 @lru_cache(maxsize=1)
 def expected_schema() -> dict[str, tuple[str, str, str]]:
     """Give the log's own tables, index and triggers: name to (type, table, SQL with its white space folded)."""
-    with contextlib.closing(apsw.Connection(":memory:")) as connection:
-        connection.execute(_SCHEMA)
-        rows = all_rows(connection, "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    return {name: (kind, table, folded(sql)) for kind, name, table, sql in rows}
+    # As SQLite keeps it: the text of each statement, without what surrounds it.
+    return {
+        found["name"]: (found["type"].lower(), found["table"] or found["name"], folded(found["sql"]))
+        for found in _STATEMENT.finditer(_SCHEMA)
+    }
 
 
 def folded(sql: str) -> str:

@@ -7,17 +7,16 @@ before anything of it is made, because stored bytes may be hostile.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from .bounded import Bounded
-from .delta import weight_of_difference, weight_of_value
+from .delta import Chain, chain_in_full, weight_of_value
 from .errors import CorruptRecordError
 from .event import Field, Put
 from .record import MAX_BODY_BYTES, RecordFormatError, decompress
 from .value import Carried, DictOf, Edit, Element, ListOf, Patch, Slice, Splice, Stored, Value, Whole
 
-__all__ = ["MAX_PATCH_DEPTH", "Chain", "ResolvedValues", "Resolver", "complete"]
+__all__ = ["MAX_PATCH_DEPTH", "ResolvedValues", "Resolver", "complete"]
 
 # Persisted: do not change. Writers stay below; readers refuse what is beyond.
 MAX_PATCH_DEPTH = 32
@@ -32,15 +31,6 @@ _SEEN = Field("versions_seen")
 
 class _UnfitError(ValueError):
     """What a value refers to does not fit it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """What stands between a value and the last one stored in full: `keyframe` and `since` are weights in bytes."""
-
-    keyframe: int
-    since: int = 0
-    patches: int = 0
 
 
 class _Pending(NamedTuple):
@@ -126,7 +116,7 @@ class Resolver:
 
     def _checked(self, position: int, field: Field, stored: Stored) -> _Resolved:
         if isinstance(stored, Whole):
-            return _in_full(stored)
+            return _in_full(position, stored)
         try:
             return self._follow(position, field, stored)
         except _UnfitError as e:
@@ -140,24 +130,23 @@ class Resolver:
             if isinstance(stored, _DIFFERENCES):
                 differences.append((position, stored))
             elif not isinstance(stored, Carried):
-                found = self._remember(position, field, _in_full(self._complete(position, stored)))
+                found = self._remember(position, field, _in_full(position, self._complete(position, stored)))
                 break
             position, stored = self._base(position, stored.base, field)
         if not differences:
             return found
         value, chain, _ = found
-        since, patches = chain.since, chain.patches
         # Changed in place, and only the outcome is kept: a copy for each difference would take memory and time for
         # all of them.
         work: _Work = list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, dict) else value
         for at, difference in reversed(differences):
-            since += weight_of_difference(difference)
-            patches += isinstance(difference, Patch)
-            if patches > MAX_PATCH_DEPTH:
+            if chain.patches >= MAX_PATCH_DEPTH and isinstance(difference, Patch):
                 raise _UnfitError(f"more than {MAX_PATCH_DEPTH} patches in a row")
+            length = len(work) if isinstance(work, list) else 0
             work = self._apply(at, difference, work)
+            chain = chain.then(difference, difference.base, length, at)
         resolved = self._settled(work)
-        now = _Resolved(resolved, Chain(chain.keyframe, since, patches), weight_of_value(resolved))
+        now = _Resolved(resolved, chain, weight_of_value(resolved))
         return self._remember(differences[0][0], field, now)
 
     def _remember(self, position: int, field: Field, resolved: _Resolved) -> _Resolved:
@@ -178,7 +167,7 @@ class Resolver:
         elements = self._elements(position, tuple(element for _, element in stored.items))
         return dict(zip((key for key, _ in stored.items), elements, strict=True))
 
-    def _elements(self, position: int, elements: Sequence[Element]) -> list[Whole]:
+    def _elements(self, position: int, elements: Sequence[Element]) -> Collection[Whole]:
         return self._fetched(_pending(position, elements))
 
     def _settled(self, work: _Work) -> Value:
@@ -189,11 +178,13 @@ class Resolver:
             return dict(zip(work, self._fetched(work.values()), strict=True))
         return work
 
-    def _fetched(self, elements: Collection[Whole | _Pending]) -> list[Whole]:
+    def _fetched(self, elements: Collection[Whole | _Pending]) -> Collection[Whole]:
+        if _Pending not in set(map(type, elements)):
+            return cast("Collection[Whole]", elements)
         # Many slices may be of the same few bytes: what they come to is checked before it is made.
         if sum([element.slice.length for element in elements if type(element) is _Pending]) > MAX_BODY_BYTES:
             raise _UnfitError("its elements are together too large")
-        return [self._slice(element) if isinstance(element, _Pending) else element for element in elements]
+        return [self._slice(element) if type(element) is _Pending else element for element in elements]  # type: ignore[misc]
 
     def _slice(self, pending: _Pending) -> Whole:
         position, element = pending
@@ -229,13 +220,15 @@ class Resolver:
         return dict(items[i] for i in edit.order)
 
 
-def _pending(position: int, elements: Sequence[Element]) -> list[Whole | _Pending]:
+def _pending(position: int, elements: Sequence[Element]) -> Sequence[Whole | _Pending]:
+    if Slice not in set(map(type, elements)):
+        return cast("Sequence[Whole]", elements)
     return [element if isinstance(element, Whole) else _Pending(position, element) for element in elements]
 
 
-def _in_full(value: Value) -> _Resolved:
+def _in_full(position: int, value: Value) -> _Resolved:
     size = weight_of_value(value)
-    return _Resolved(value, Chain(size), size)
+    return _Resolved(value, chain_in_full(size, len(value) if isinstance(value, tuple) else None, position), size)
 
 
 def complete(stored: Stored) -> Value:

@@ -74,23 +74,30 @@ class Projector:
                 continue  # another process has changed the tables meanwhile: look again
 
     def _ensure_builtin(self, log: EventLog, views: BuiltIn) -> int:
+        with log.database.reading() as connection:
+            versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
+            if self._is_up_to_date(log, views, versions):
+                return self._look(connection, views)
         while True:
             with log.database.writing() as connection:
-                versions: dict[str, int] = dict(all_rows(connection, _VERSIONS))
+                versions = dict(all_rows(connection, _VERSIONS))
                 up_to_date = self._is_up_to_date(log, views, versions)
                 if not versions and log.reader.head(connection).position == 0:
                     create_tables(connection, views)
                     record_versions(connection, views)
                     up_to_date = True
                 if up_to_date:
-                    views.metadata_index.look(connection)
-                    generation: int = the_row(connection, GENERATION)[0]
-                    return generation
+                    return self._look(connection, views)
             if wait_for_another(log):
                 continue
             # If another takes over, it opened the file at the same time: it is waited for.
             with contextlib.suppress(RebuildTakenOverError):
                 rebuild(log)
+
+    def _look(self, connection: apsw.Connection, views: BuiltIn) -> int:
+        views.metadata_index.look(connection)
+        generation: int = the_row(connection, GENERATION)[0]
+        return generation
 
     def _check_read_only(self, log: EventLog, views: BuiltIn) -> int:
         with log.database.reading() as connection:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..eventlog.bounded import Bounded
@@ -15,6 +16,7 @@ _MAX_BYTES_OF_ONE = 1024 * 1024
 # A decoded object, and what makes clones of it, are several times as large as its bytes.
 _SIZE_FACTOR = 6
 _SIZE_OF_MAKER = 1_000
+_SIZE_OF_SEEN = 200
 # A list, dict or model takes so much, even if it is serialised to one byte.
 _SIZE_OF_CONTAINER = 300
 
@@ -32,7 +34,7 @@ class Clones:
     def __init__(self, max_bytes: int) -> None:
         self._makers: Bounded[bytes, Maker] = Bounded(max_bytes * 3 // 4)
         # Decoded once; or of which there are no clones.
-        self._seen: Bounded[bytes, bool] = Bounded(max_bytes // 4)
+        self._seen = _Seen(max_bytes // 4)
 
     @property
     def used_bytes(self) -> int:
@@ -47,18 +49,64 @@ class Clones:
         """Give the makers of several."""
         return self._makers.get_all(several)
 
-    def learn(self, data: bytes, decoded: Any, *, at_once: bool) -> None:
+    def learn(self, several: Sequence[bytes], decoded: Sequence[Any], *, at_once: bool) -> None:
         """Take in what was decoded from the bytes; it may be changed afterwards."""
-        if len(data) > _MAX_BYTES_OF_ONE:
+        if max(map(len, several), default=0) > _MAX_BYTES_OF_ONE:
+            small = [pair for pair in zip(several, decoded, strict=True) if len(pair[0]) <= _MAX_BYTES_OF_ONE]
+            several, decoded = [data for data, _ in small], [one for _, one in small]
+        clonable = self._seen.get_all(several)
+        if not at_once:
+            self._seen.add([data for data, known in zip(several, clonable, strict=True) if known is None], True)
+        for data, one, known in zip(several, decoded, clonable, strict=True):
+            if known or (at_once and known is None):
+                self._learn(data, one)
+
+    def _learn(self, data: bytes, decoded: Any) -> None:
+        found = maker_of(decoded, data)
+        if found is None:
+            self._seen.add([data], False)
             return
-        clonable = self._seen.get(data)
-        if clonable is None and not at_once:
-            self._seen.add(data, True, len(data) + 200)
-        elif clonable is not False:
-            found = maker_of(decoded, data)
-            if found is None:
-                self._seen.add(data, False, len(data) + 200)
-            else:
-                maker, containers = found
-                size = max(_SIZE_FACTOR * len(data) + _SIZE_OF_MAKER, _SIZE_OF_CONTAINER * containers)
-                self._makers.add(data, maker, size)
+        maker, containers = found
+        size = max(_SIZE_FACTOR * len(data) + _SIZE_OF_MAKER, _SIZE_OF_CONTAINER * containers)
+        self._makers.add(data, maker, size)
+
+
+class _Seen:
+    """What was decoded, the last of it, and whether there are clones. Adding many takes hardly longer than adding one.
+
+    Args:
+        max_bytes: what it may take, about.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._clonable: dict[bytes, bool] = {}
+        self._lock = threading.Lock()
+        self.used_bytes = 0
+
+    def get_all(self, several: Sequence[bytes]) -> list[bool | None]:
+        """Tell of each whether there are clones; None: it was not seen."""
+        return list(map(self._clonable.get, several))
+
+    def add(self, several: Sequence[bytes], clonable: bool) -> None:
+        """Take in what was decoded."""
+        with self._lock:
+            new = dict.fromkeys([data for data in several if data not in self._clonable])
+            self._clonable.update(dict.fromkeys(several, clonable))
+            self.used_bytes += self._size(new)
+            if self.used_bytes > self._max_bytes:
+                self._drop()
+
+    def _drop(self) -> None:
+        # A good part at once: the first of a dict is the slower to find, the more of them were deleted before.
+        dropped = []
+        for data in self._clonable:
+            if self.used_bytes <= self._max_bytes * 3 // 4:
+                break
+            dropped.append(data)
+            self.used_bytes -= self._size((data,))
+        for data in dropped:
+            del self._clonable[data]
+
+    def _size(self, several: Collection[bytes]) -> int:
+        return sum(map(len, several)) + _SIZE_OF_SEEN * len(several)

@@ -14,7 +14,7 @@ import msgpack
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from pydantic import BaseModel
 
-from .models import EXT_MODEL, MODELS, make_model
+from .models import EXT_MODEL, MODELS, make_from_template, make_model
 
 __all__ = ["Maker", "clone_of_plain", "maker_of"]
 
@@ -136,7 +136,10 @@ def _list_maker(value: list[Any], seen: list[int]) -> Maker:
 def _model_maker(value: BaseModel, seen: list[int]) -> Maker:
     extra, private = _maker(value.__pydantic_extra__, seen), _maker(value.__pydantic_private__, seen)
     names = value.__pydantic_fields_set__.copy()
-    return partial(_make_model, type(value), *_dict_parts(value.__dict__, seen), (extra, names, private))
+    template, parts = _dict_parts(value.__dict__, seen)
+    if value.__pydantic_extra__ == {} and value.__pydantic_private__ is None:
+        return partial(make_from_template, type(value), template, parts, names)
+    return partial(_make_model, type(value), template, parts, (extra, names, private))
 
 
 # The makers' inside: templates hold None where a part is made anew. They are many, and partial() makes the fewest

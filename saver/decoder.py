@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .clones import Clones
+from .cloning import Maker
 from .pieces import MSGPACK, array_of, cut
 from .serialising import load, load_plain
 
@@ -56,7 +57,7 @@ class Decoder:
         if self._at_once and (elements := _few_elements(value.data)) is not None:
             return self._list_of(elements, self._clones)
         decoded = load(self.serde, value)
-        self._clones.learn(value.data, decoded, at_once=self._at_once)
+        self._clones.learn((value.data,), (decoded,), at_once=self._at_once)
         return decoded
 
     def _list(self, elements: tuple[Whole, ...]) -> list[Any]:
@@ -64,17 +65,21 @@ class Decoder:
         several = [element.data for element in elements if element.tag == MSGPACK]
         if type(self.serde) is not JsonPlusSerializer or len(several) < len(elements):
             return [self.value(element) for element in elements]
-        return self._decoded(several) if self._clones is None else self._list_of(several, self._clones)
+        if self._clones is None or sum(map(len, several)) < _MIN_BYTES_AN_ELEMENT * len(several):
+            return self._decoded(several)
+        return self._list_of(several, self._clones)
 
     def _list_of(self, several: Sequence[bytes], clones: Clones) -> list[Any]:
         makers = clones.makers(several)
-        unknown = [i for i, maker in enumerate(makers) if maker is None]
-        made = [maker and maker() for maker in makers]
-        if unknown:
-            for i, decoded in zip(unknown, self._decoded([several[i] for i in unknown]), strict=True):
-                made[i] = decoded
-                clones.learn(several[i], decoded, at_once=self._at_once)
-        return made
+        if None not in makers:
+            return [maker() for maker in cast("list[Maker]", makers)]
+        unknown = [data for data, maker in zip(several, makers, strict=True) if maker is None]
+        decoded = self._decoded(unknown)
+        clones.learn(unknown, decoded, at_once=self._at_once)
+        if len(unknown) == len(several):
+            return decoded
+        rest = iter(decoded)
+        return [next(rest) if maker is None else maker() for maker in makers]
 
     def _decoded(self, several: Sequence[bytes]) -> list[Any]:
         # A msgpack array is its length and its elements: decoded in one piece, a list takes half as long as element by

@@ -5,7 +5,7 @@ Gathering reads, within one read transaction; building decodes, outside of it. E
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -14,11 +14,12 @@ import apsw
 from langgraph.checkpoint.base import Checkpoint, CheckpointMetadata, CheckpointTuple, PendingWrite
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ..eventlog.delta import Chain
 from ..eventlog.errors import CorruptRecordError
 from ..eventlog.event import Field, Put, PutWrites, put_of
 from ..eventlog.log import EventLog
 from ..eventlog.opened import OpenedRecord
-from ..eventlog.resolve import Chain, Resolver, complete
+from ..eventlog.resolve import Resolver, complete
 from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
@@ -47,7 +48,7 @@ class Gathered:
     channels: dict[str, Value]
     channel_versions: Value
     versions_seen: Value
-    writes: list[EffectiveWrite]
+    writes: Sequence[EffectiveWrite]
 
 
 class Gatherer:
@@ -111,9 +112,17 @@ class Gatherer:
         found = {stream: of_several(self._connection, stream, some) for stream, some in ids.items()}
         return lambda row: found[row.stream].get(row.checkpoint_id, [])
 
-    def effective(self, rows: Iterable[WritesRow]) -> list[EffectiveWrite]:
+    def effective(self, rows: Iterable[WritesRow]) -> Sequence[EffectiveWrite]:
         """Read a checkpoint's pending writes, and give those that count, in their order."""
-        return effective([self._writes(row) for row in rows])
+        rows = list(rows)
+        if len(rows) != 1:
+            return effective([self._writes(row) for row in rows])
+        # As nearly always. Walks over a delta channel's ancestors ask again and again.
+        opened = self._opened(rows[0])
+        if opened.derived is None:
+            opened.derived = tuple(effective([self._writes(rows[0])]))
+        found: Sequence[EffectiveWrite] = opened.derived
+        return found
 
     def _writes(self, row: WritesRow) -> PutWrites:
         data = self._opened(row).data()
@@ -121,11 +130,13 @@ class Gatherer:
             raise self._mismatch(row)
         return data
 
-    def channels_of(self, row: CheckpointRow, names: Iterable[str]) -> dict[str, Value]:
+    def channels_of(self, row: CheckpointRow, names: Set[str]) -> dict[str, Value]:
         """Give the values that a checkpoint holds of some channels; what else it holds is not looked at."""
         opened = self._opened(row)
         if not opened.is_put:
             raise self._mismatch(row)
+        if opened.channels.isdisjoint(names):
+            return {}
         stored = ((name, opened.stored(Field("channel", name))) for name in names)
         return {name: self._resolver.channel(row.position, name, s) for name, s in stored if s is not None}
 
@@ -144,18 +155,22 @@ class Gatherer:
         # One that remembers nothing: what is read for the checkpoint is to be counted.
         resolver = Resolver(load, path=self._log.path)
 
-        def known(stored: Stored, value: Value, chain: Chain) -> KnownValue:
-            return known_from_log(parts_of_value(value), chain, stored.base if isinstance(stored, Carried) else at)
-
-        channels = {
-            name: known(stored, resolver.channel(at, name, stored), resolver.chain(at, name, stored))
+        found = {
+            name: (stored, resolver.channel(at, name, stored), resolver.chain(at, name, stored))
             for name, stored in put.channels.items()
         }
         versions, seen = resolver.chain_of_versions(at, put)
-        fields = {
-            "channel_versions": known(put.channel_versions, resolver.channel_versions(at, put), versions),
-            "versions_seen": known(put.versions_seen, resolver.versions_seen(at, put), seen),
+        found_fields = {
+            "channel_versions": (put.channel_versions, resolver.channel_versions(at, put), versions),
+            "versions_seen": (put.versions_seen, resolver.versions_seen(at, put), seen),
         }
+
+        def known(stored: Stored, value: Value, chain: Chain) -> KnownValue:
+            stored_at = stored.base if isinstance(stored, Carried) else at
+            return known_from_log(parts_of_value(value), chain, stored_at, read)
+
+        channels = {name: known(*one) for name, one in found.items()}
+        fields = {name: known(*one) for name, one in found_fields.items()}
         return Known(serde, at, channels, fields, sum(read.values()))
 
     def _opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:

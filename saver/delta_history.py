@@ -46,8 +46,9 @@ def delta_channel_history(
     wanted = set(channels)
     for row, rows_of_writes in _with_writes(gatherer, generations):
         written = gatherer.effective(rows_of_writes)
-        for channel in wanted:
-            newest_first[channel].append([write for write in written if write.channel == channel])
+        if written:
+            for channel in wanted:
+                newest_first[channel].append([write for write in written if write.channel == channel])
         if found := gatherer.channels_of(row, wanted):
             seeds |= found
             wanted -= found.keys()

@@ -2,15 +2,21 @@
 
 The value that was given is the truth: a difference is made from its serialised bytes and the parent's, and is stored
 only if it is smaller. Keyframes bound what reading costs: differences since the last one never outweigh it, and it and
-they never weigh more than twice what the value does.
+they never weigh more than twice what the value does. What a list has grown by is no difference in this sense, as long
+as it is still in it; but when that came in many small steps, it is stored once more in one piece, since reading a
+record takes as long as reading some kilobytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..eventlog.delta import (
     COST_OF_DIFFERENCE,
+    STEPS_GATHERED,
+    Chain,
+    Run,
+    chain_in_full,
     common_ends,
     dict_edit,
     weight,
@@ -18,7 +24,7 @@ from ..eventlog.delta import (
     weight_of_keys,
 )
 from ..eventlog.record import patch_frame
-from ..eventlog.resolve import MAX_PATCH_DEPTH, Chain
+from ..eventlog.resolve import MAX_PATCH_DEPTH
 from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Splice, Stored, bases_of_value
 from .known import Known, KnownValue
 from .parts import Form, Parts
@@ -33,11 +39,15 @@ _MAX_PATCHED = 4 * 1024 * 1024
 _MAX_READ_RATIO = 3
 _MIN_READ_BYTES = 64 * 1024
 _BYTES_OF_CARRIED = 10
+_MIN_CARRIED = 32
+# Of larger steps, their bytes take longer to read than their records.
+_MAX_BYTES_A_STEP = 4_096
 
 
-def known_from_log(parts: Parts, chain: Chain, at: int) -> KnownValue:
-    """Give what is known of a value that was read."""
-    return KnownValue(at, parts, chain.keyframe, chain.since, chain.patches)
+def known_from_log(parts: Parts, chain: Chain, at: int, read: Mapping[int, int]) -> KnownValue:
+    """Give what is known of a value that was read; `read` are bytes of the events that its checkpoint was read from."""
+    begun = 0 if chain.run is None or chain.run.at is None else chain.run.at
+    return KnownValue(at, parts, chain, sum(size for position, size in read.items() if position <= begun))
 
 
 def express_all(
@@ -62,7 +72,8 @@ def express_all(
     bases: set[int] = set()
     for name, parts, before in values:
         size += parts.size
-        if before is not None and known is not None and parts is before.parts:  # what most values are: seen at once
+        if before is not None and known is not None and parts is before.parts and _is_worth_a_reference(parts):
+            # What most values are: seen at once.
             base = known.position if before.at is None else before.at
             stored.append((name, Carried(base)))
             now.append((name, before if before.at is not None else before._replace(at=base)))
@@ -80,12 +91,33 @@ def express_all(
             bases |= bases_of_value(value)
         else:
             own += parts.size
-    if known is None or not bases:
-        return stored, now, own
-    read_bytes = known.read_bytes + own + sum(map(known.written.bytes_at, bases))
-    if read_bytes > _MAX_READ_RATIO * size + _MIN_READ_BYTES:
-        return express_all([(name, parts, None) for name, parts, _ in values], None)
-    return stored, now, read_bytes
+    read_bytes = own
+    if known is not None and bases:
+        read_bytes += sum(map(known.written.bytes_at, bases)) + _read_before(values, stored, max(bases), known)
+        if read_bytes > _MAX_READ_RATIO * size + _MIN_READ_BYTES:
+            return express_all([(name, parts, None) for name, parts, _ in values], None)
+    return stored, [(name, _begun(then, read_bytes)) for name, then in now], read_bytes
+
+
+def _read_before(
+    values: Sequence[tuple[str, Parts, KnownValue | None]],
+    stored: Sequence[tuple[str, Stored]],
+    newest: int,
+    known: Known,
+) -> int:
+    """Give about how many bytes of events, up to the newest base, are read for a checkpoint, at most."""
+    for (_, _, before), (_, value) in zip(values, stored, strict=True):
+        # Steps that have been gathered are not read any more, if nothing else needs them.
+        if before is not None and isinstance(value, Splice) and newest == value.base != known.at(before):
+            return before.read_bytes
+    return known.read_bytes
+
+
+def _begun(value: KnownValue, read_bytes: int) -> KnownValue:
+    run = value.chain.run
+    if value.at is not None or run is None or run.at is not None:
+        return value
+    return value._replace(read_bytes=read_bytes)
 
 
 def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tuple[Stored, KnownValue]:
@@ -106,16 +138,41 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
     ):
         base = known.at(before)
         if _is_the_same(parts, before.parts):
+            if not _is_worth_a_reference(parts):
+                return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, None))
             return Carried(base), before._replace(at=base, parts=parts)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
-            since = before.since + weight_of_difference(difference)
+            chain = before.chain.then(difference, base, len(before.parts.elements), None)
+            gathered = _gathered(parts, chain.run)
+            if gathered is not None:
+                difference, chain = gathered
             # Differences weigh at most as much as what they are to, and both together at most twice as much as what
             # they come to, which may have become smaller: so much more is read, and no more.
-            if since <= min(before.keyframe, 2 * parts.size - before.keyframe):
-                patches = before.patches + isinstance(difference, Patch)
-                return difference, KnownValue(None, parts, before.keyframe, since, patches)
-    return _in_full(parts), KnownValue(None, parts, parts.size)
+            if chain.since <= min(chain.keyframe, 2 * parts.size - chain.keyframe):
+                return difference, KnownValue(None, parts, chain, before.read_bytes)
+    length = len(parts.elements) if parts.form is Form.LIST else None
+    return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, length))
+
+
+def _gathered(parts: Parts, run: Run | None) -> tuple[Splice, Chain] | None:
+    """Give the difference that stores again, in one piece, what a list has grown by in many small steps.
+
+    None as long as they are few, or not small: then reading them takes no longer than decoding what is in them.
+    """
+    if run is None or run.at is None or run.steps == 0 or run.steps % STEPS_GATHERED:
+        return None
+    added = range(run.length, len(parts.elements))
+    if weight(parts.elements[run.length :]) > _MAX_BYTES_A_STEP * run.steps:
+        return None
+    splice = Splice(run.at, run.length, tuple(parts.stored(i) for i in added), 0)
+    before = Chain(run.keyframe, run.since, run=run)
+    return splice, before.then(splice, run.at, run.length, None)
+
+
+def _is_worth_a_reference(parts: Parts) -> bool:
+    """Tell whether a value is more than a few bytes: of those a reference is no smaller, and one more event to read."""
+    return parts.size >= _MIN_CARRIED or parts.form is not Form.WHOLE
 
 
 def _is_the_same(parts: Parts, before: Parts) -> bool:
@@ -168,7 +225,7 @@ def _patch(parts: Parts, before: KnownValue, base: int) -> Patch | None:
     new, old = parts.elements[0], before.parts.elements[0]
     if not (_MIN_PATCHED <= len(new.data) <= _MAX_PATCHED and _MIN_PATCHED <= len(old.data) <= _MAX_PATCHED):
         return None
-    if parts.encrypted or old.tag != new.tag or before.patches >= MAX_PATCH_DEPTH:
+    if parts.encrypted or old.tag != new.tag or before.chain.patches >= MAX_PATCH_DEPTH:
         return None
     frame = patch_frame(old.data, new.data)
     # A patch that is no small part of the value is mostly the value itself, compressed.

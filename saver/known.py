@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ..eventlog.delta import Chain
 from ..eventlog.event import PutWrites
 from .parts import Parts
 from .written import Written
@@ -29,16 +30,14 @@ class KnownValue(NamedTuple):
     Attributes:
         at: the event that stores it; None: the one that stores the checkpoint.
         parts: the value.
-        keyframe: what the last value stored in full weighs.
-        since: what the differences since then weigh.
-        patches: how many of these are patches.
+        chain: what it is read from.
+        read_bytes: about how many bytes of events were read, at most, for the checkpoint at which its run began.
     """
 
     at: int | None
     parts: Parts
-    keyframe: int
-    since: int = 0
-    patches: int = 0
+    chain: Chain
+    read_bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 import pytest
 from langgraph_eventlog.eventlog import EventLog, LogDamagedError
-from langgraph_eventlog.eventlog.opening import expected_schema
+from langgraph_eventlog.eventlog.opening import expected_schema, folded
 
 H = "zeroblob(32)"
 EVENT = "event (position, recorded_at, kind, stream, record, digest, link)"
@@ -131,6 +131,16 @@ def test_aborting_leaves_a_transaction_usable(filled: Any, helpers: Any) -> None
             connection.execute("DELETE FROM event")
         connection.execute("ROLLBACK")
     filled.register_thread("another")
+
+
+def test_what_the_schema_is_expected_to_be_is_what_sqlite_keeps_of_it(filled: Any, helpers: Any) -> None:
+    with helpers.raw(filled.path) as connection:
+        rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE sql NOT NULL").fetchall()
+    kept = {name: (kind, table, folded(sql)) for kind, name, table, sql in rows}
+    assert {kept[name][0] for name in expected_schema()} == {"table", "index", "trigger"}
+    assert {name: kept[name] for name in expected_schema()} == expected_schema()
+    assert {table for _, table, _ in expected_schema().values()} == {*LOG_TABLES, "projection"}
+    assert not [name for name, (_, table, _) in kept.items() if table in LOG_TABLES and name not in expected_schema()]
 
 
 @pytest.mark.parametrize("name", sorted(expected_schema()))

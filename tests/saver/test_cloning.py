@@ -373,7 +373,7 @@ def test_clones_are_bounded(make_saver: Any) -> None:
         assert told(saver.get_tuple(config)) == expected[1][0]
     held = saver._core.memory._clones[saver.serde]
     assert 0 < held._makers._bytes <= 20_000
-    assert 0 < held._seen._bytes <= 20_000
+    assert 0 < held._seen.used_bytes <= 20_000
 
 
 class Peeking(Projection):
@@ -413,7 +413,7 @@ def test_what_takes_far_more_memory_than_its_bytes_counts_as_much() -> None:
     clones = Clones(100_000_000)
     small = lc.HumanMessage("x", additional_kwargs={"a": [{} for _ in range(50_000)]})
     tag, data = SERDE.dumps_typed(small)
-    clones.learn(data, SERDE.loads_typed((tag, data)), at_once=True)
+    clones.learn([data], [SERDE.loads_typed((tag, data))], at_once=True)
     tracemalloc.start()
     try:
         maker_and_count = maker_of(SERDE.loads_typed((tag, data)), data)
@@ -423,6 +423,15 @@ def test_what_takes_far_more_memory_than_its_bytes_counts_as_much() -> None:
     assert maker_and_count is not None
     assert len(data) < 60_000
     assert taken / 2 < clones.used_bytes < 10 * taken
+
+
+def test_small_strings_are_decoded_not_remembered(make_saver: Any) -> None:
+    saver = make_saver()
+    values = {"x": [f"the string of number {n}" for n in range(2_000)]}
+    config = put(saver, "1", values)
+    for _ in range(3):
+        assert saver.get_tuple(config).checkpoint["channel_values"] == values
+    assert saver._core.memory._clones[saver.serde].used_bytes < 5_000
 
 
 def test_the_clones_of_many_savers_together_keep_to_the_memory(make_saver: Callable[..., EventLogSaver]) -> None:
