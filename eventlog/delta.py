@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from .value import Edit, Element, Patch, Slice, Splice, Value, Whole
@@ -26,7 +25,6 @@ __all__ = [
 # What a difference costs beside its bytes, about: its share of a row, and reading one more.
 COST_OF_DIFFERENCE = 250
 COST_OF_ELEMENT = 12
-_data = attrgetter("data")
 # What so many steps have added to a list is stored again, in one piece: reading a hundred records of a few hundred
 # bytes takes longer than decoding what is in them.
 STEPS_GATHERED = 32

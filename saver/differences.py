@@ -171,8 +171,11 @@ def _gathered(parts: Parts, run: Run | None) -> tuple[Splice, Chain] | None:
 
 
 def _is_worth_a_reference(parts: Parts) -> bool:
-    """Tell whether a value is more than a few bytes: of those a reference is no smaller, and one more event to read."""
-    return parts.size >= _MIN_CARRIED or parts.form is not Form.WHOLE
+    """Tell whether a value is more than a few bytes: of those a reference is no smaller, and one more event to read.
+
+    Under encryption all are: storing a value again is encrypting it again.
+    """
+    return parts.size >= _MIN_CARRIED or parts.form is not Form.WHOLE or parts.encrypted
 
 
 def _is_the_same(parts: Parts, before: Parts) -> bool:
