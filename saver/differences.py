@@ -39,7 +39,6 @@ _MAX_PATCHED = 4 * 1024 * 1024
 _MAX_READ_RATIO = 3
 _MIN_READ_BYTES = 64 * 1024
 _BYTES_OF_CARRIED = 10
-_MIN_CARRIED = 32
 # Of larger steps, their bytes take longer to read than their records.
 _MAX_BYTES_A_STEP = 4_096
 
@@ -131,9 +130,6 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
     ):
         base = known.at(before)
         if _is_the_same(parts, before.parts):
-            # Of a few bytes, a reference is no smaller, and one more event to read.
-            if parts.size < _MIN_CARRIED and parts.form is Form.WHOLE:
-                return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, None))
             return Carried(base), before._replace(at=base, parts=parts)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
