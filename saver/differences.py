@@ -39,7 +39,6 @@ _MAX_PATCHED = 4 * 1024 * 1024
 _MAX_READ_RATIO = 3
 _MIN_READ_BYTES = 64 * 1024
 _BYTES_OF_CARRIED = 10
-_MIN_CARRIED = 32
 # Of larger steps, their bytes take longer to read than their records.
 _MAX_BYTES_A_STEP = 4_096
 
@@ -72,8 +71,7 @@ def express_all(
     bases: set[int] = set()
     for name, parts, before in values:
         size += parts.size
-        if before is not None and known is not None and parts is before.parts and _is_worth_a_reference(parts):
-            # What most values are: seen at once.
+        if before is not None and known is not None and parts is before.parts:  # what most values are: seen at once
             base = known.position if before.at is None else before.at
             stored.append((name, Carried(base)))
             now.append((name, before if before.at is not None else before._replace(at=base)))
@@ -138,8 +136,6 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
     ):
         base = known.at(before)
         if _is_the_same(parts, before.parts):
-            if not _is_worth_a_reference(parts):
-                return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, None))
             return Carried(base), before._replace(at=base, parts=parts)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
@@ -168,14 +164,6 @@ def _gathered(parts: Parts, run: Run | None) -> tuple[Splice, Chain] | None:
     splice = Splice(run.at, run.length, tuple(parts.stored(i) for i in added), 0)
     before = Chain(run.keyframe, run.since, run=run)
     return splice, before.then(splice, run.at, run.length, None)
-
-
-def _is_worth_a_reference(parts: Parts) -> bool:
-    """Tell whether a value is more than a few bytes: of those a reference is no smaller, and one more event to read.
-
-    Under encryption all are: storing a value again is encrypting it again.
-    """
-    return parts.size >= _MIN_CARRIED or parts.form is not Form.WHOLE or parts.encrypted
 
 
 def _is_the_same(parts: Parts, before: Parts) -> bool:
