@@ -123,6 +123,9 @@ def look(path: str) -> Found:
 def _look_inside(path: str) -> tuple[int, int, list[str]]:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+        # Whoever was killed, or lost power, while the WAL was folded in may have left a header that counts more pages
+        # than there are: they are in the WAL, which is not looked at here. With this, SQLite reads such a header.
+        connection.pragma("writable_schema", "ON")
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
         if application_id == APPLICATION_ID:
