@@ -79,7 +79,7 @@ class Operation:
     Attributes:
         kind: one of KINDS.
         path: of the file; the folder, for "sync_folder".
-        offset: where it is read or written; the new size, for "truncate"; the flags, for "open".
+        offset: where it is read or written; the new size, for "truncate"; the flags, for "open" and "shm_lock".
         size: how many bytes are read or written.
     """
 
@@ -278,7 +278,7 @@ def _method(kind: str, original: Any) -> Callable[..., int]:
         there = _wanted(kind, _paths.get(file))
         if there is None:
             return original(file, *arguments)
-        offset = arguments[0] if kind == "truncate" else 0
+        offset = {"truncate": arguments[0], "shm_lock": arguments[-1]}.get(kind, 0)
         return there.asked(Operation(kind, _paths[file], lambda _: original(file, *arguments), offset=offset))
 
     return transfer if kind in ("read", "write") else other

@@ -69,10 +69,18 @@ class Request:
     Attributes:
         signature: of its event.
         apply: does to the model what the event does; False: there is nothing to do, and so no event.
+        told: the name of the method below, and its arguments: another process makes the same request of it.
     """
 
     signature: Signature
     apply: Callable[[Model], bool]
+    told: tuple[Any, ...]
+
+    @classmethod
+    def as_told(cls, told: Sequence[Any]) -> Request:
+        name, *arguments = told
+        request: Request = getattr(cls, name)(*arguments)
+        return request
 
     @classmethod
     def put(cls, thread: str, ns: str, checkpoint_id: str, values: dict[str, Any], run: str) -> Request:
@@ -83,7 +91,7 @@ class Request:
             model.threads.add(thread)
             return True
 
-        return cls(("put", *address), apply)
+        return cls(("put", *address), apply, ("put", thread, ns, checkpoint_id, values, run))
 
     @classmethod
     def put_writes(
@@ -97,7 +105,7 @@ class Request:
             model.threads.add(thread)
             return True
 
-        return cls(("put_writes", *address, task), apply)
+        return cls(("put_writes", *address, task), apply, ("put_writes", thread, ns, checkpoint_id, task, writes))
 
     @classmethod
     def delete_thread(cls, thread: str) -> Request:
@@ -109,7 +117,7 @@ class Request:
             model.threads.discard(thread)
             return there
 
-        return cls(("delete_thread", thread), apply)
+        return cls(("delete_thread", thread), apply, ("delete_thread", thread))
 
     @classmethod
     def prune(cls, thread: str) -> Request:
@@ -119,7 +127,7 @@ class Request:
                 model.remove(address)
             return bool(gone)
 
-        return cls(("prune", thread), apply)
+        return cls(("prune", thread), apply, ("prune", thread))
 
     @classmethod
     def delete_for_runs(cls, run: str) -> Request:
@@ -129,7 +137,7 @@ class Request:
                 model.remove(address)
             return bool(gone)
 
-        return cls(("delete_for_runs", run), apply)
+        return cls(("delete_for_runs", run), apply, ("delete_for_runs", run))
 
     @classmethod
     def copy_thread(cls, source: str, target: str) -> Request:
@@ -143,7 +151,7 @@ class Request:
                     model.writes[to] = list(model.writes[address])
             return bool(copied)
 
-        return cls(("copy_thread", source, target), apply)
+        return cls(("copy_thread", source, target), apply, ("copy_thread", source, target))
 
 
 @dataclass
@@ -153,18 +161,25 @@ class _Call:
 
 
 class Issued:
-    """Every call, in order, and whether it was acknowledged."""
+    """Every call, in order, and whether it was acknowledged.
 
-    def __init__(self) -> None:
+    Args:
+        tell: is told of each before it is made, and of its number when it is acknowledged.
+    """
+
+    def __init__(self, tell: Callable[[Request | int], None] | None = None) -> None:
         self.calls: list[_Call] = []
+        self._tell = tell or (lambda _: None)
 
     def begin(self, request: Request) -> Callable[[], None]:
         """Note a call; what is given notes that it was acknowledged."""
-        call = _Call(request)
+        call, number = _Call(request), len(self.calls)
         self.calls.append(call)
+        self._tell(request)
 
         def acknowledge() -> None:
             call.acknowledged = True
+            self._tell(number)
 
         return acknowledge
 

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import apsw
 
 from .interposer import Interposer, Operation
 
-__all__ = ["PowerVfs"]
+__all__ = ["Image", "PowerVfs", "lay_out"]
 
 Image = dict[str, bytes]  # a file's name, and what is in it
 _SHM_BYTES = 32768
@@ -92,12 +94,13 @@ class PowerVfs(Interposer):
 
     Args:
         folder: of the log; what it holds now has been synced.
-        cut_at: counted from 1.
+        cut_at: counted from 1; 0: never.
         chance: decides what of all that was not synced is found.
+        more_kinds: of operations that a subclass answers, too.
     """
 
-    def __init__(self, folder: Path, cut_at: int, chance: random.Random) -> None:
-        super().__init__(folder, ("open", "delete", "write", "truncate", "sync", "sync_folder"))
+    def __init__(self, folder: Path, cut_at: int, chance: random.Random, *, more_kinds: Iterable[str] = ()) -> None:
+        super().__init__(folder, ("open", "delete", "write", "truncate", "sync", "sync_folder", *more_kinds))
         self._folder = os.path.realpath(folder)
         self._chance = chance
         self._left = cut_at
@@ -122,15 +125,10 @@ class PowerVfs(Interposer):
             self._note_unsynced(operation, name)
             self.cut()
             return apsw.SQLITE_IOERR
-        if operation.kind == "open" and name not in self._names and not self._is_temporary(name):
-            self._enter(name, _Inode())
         code = operation.do()
         if code == apsw.SQLITE_OK:
             self._note(operation, name)
         return code
-
-    def _is_temporary(self, name: str) -> bool:
-        return name.startswith("etilqs_")
 
     def _enter(self, name: str, inode: _Inode | None) -> None:
         self._entries.append((name, inode))
@@ -149,18 +147,29 @@ class PowerVfs(Interposer):
             self._note_unsynced(operation, name)
 
     def _note_unsynced(self, operation: Operation, name: str) -> None:
-        if operation.kind == "delete":
+        if operation.kind == "open":
+            if name not in self._names:
+                self._enter(name, _Inode())
+        elif operation.kind == "delete":
             if name in self._names:
                 self._enter(name, None)
         elif operation.kind == "write":
-            self._names[name].pending.append((operation.offset, operation.data()))
+            self.note_write(operation, operation.size)
         elif operation.kind == "truncate":
             self._names[name].pending.append(operation.offset)
 
+    def note_write(self, operation: Operation, size: int) -> None:
+        """Note that the first bytes of a write have been written, and not synced."""
+        inode = self._names[os.path.basename(operation.path)]
+        inode.pending.append((operation.offset, operation.data()[:size]))
+
     def cut(self) -> None:
         """Cut the power now, if that was not done."""
-        if self.is_cut:
-            return
+        if not self.is_cut:
+            self.image = self.left()
+
+    def left(self) -> Image:
+        """Give what would be found if the power were cut now."""
         chance, names = self._chance, dict(self._sure_names)
         how = chance.choice(("nothing", "all", "some, in order", "any"))
         count = {"nothing": 0, "some, in order": chance.randint(0, len(self._entries))}.get(how, len(self._entries))
@@ -171,8 +180,9 @@ class PowerVfs(Interposer):
                 names.pop(name, None)
             else:
                 names[name] = inode
-        self.image = {name: inode.left(chance) for name, inode in sorted(names.items())}
-        self._shared_memory(self.image)
+        image = {name: inode.left(chance) for name, inode in sorted(names.items())}
+        self._shared_memory(image)
+        return image
 
     def _shared_memory(self, image: Image) -> None:
         for name in [name for name in image if name.endswith("-shm")]:
@@ -184,3 +194,11 @@ class PowerVfs(Interposer):
                 image[name + "-shm"] = there.read_bytes()
             elif how == "anything":
                 image[name + "-shm"] = self._chance.randbytes(_SHM_BYTES)
+
+
+def lay_out(image: Image, folder: Path) -> None:
+    """Make a folder that holds these files, and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, data in image.items():
+        (folder / name).write_bytes(data)

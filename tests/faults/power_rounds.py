@@ -21,7 +21,7 @@ from langgraph_eventlog.eventlog import database as database_module
 from langgraph_eventlog.saver import EventLogSaver
 
 from .issued import BrokenPromiseError, Issued, check, checkpoint_of, config_of
-from .power import Image, PowerVfs
+from .power import Image, PowerVfs, lay_out
 from .work import STEPS, Synchronous, Work, put
 
 __all__ = ["FLAWS", "Flaw", "Report", "run_round"]
@@ -87,7 +87,7 @@ def run_round(number: int, synchronous: Synchronous, folder: Path, *, flaw: Flaw
     image, cuts = power.image, 1
     if chance.random() < 0.3:
         image, cuts = _cut_while_opening(image, after, synchronous, chance), 2
-    _lay_out(image, after)
+    lay_out(image, after)
     try:
         events = _check_and_go_on(after / NAME, issued, synchronous)
     except BrokenPromiseError as e:
@@ -129,16 +129,9 @@ def _flawed(flaw: Flaw | None) -> Iterator[None]:
         yield
 
 
-def _lay_out(image: Image, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    for name, data in image.items():
-        (folder / name).write_bytes(data)
-
-
 def _cut_while_opening(image: Image, folder: Path, synchronous: Synchronous, chance: random.Random) -> Image:
     """Recovering is itself cut."""
-    _lay_out(image, folder)
+    lay_out(image, folder)
     with PowerVfs(folder, chance.randint(1, 30), chance) as power:
         try:
             with EventLogSaver(folder / NAME, synchronous=synchronous) as saver:
