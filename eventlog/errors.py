@@ -222,7 +222,7 @@ def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogE
             )
         case apsw.ProtocolError():
             return LogBusyError(
-                f"{path}: SQLite gave up on a race with others for the locks of the WAL: nothing was changed; try again",
+                f"{path}: SQLite lost every race for the locks of the WAL: nothing was changed; try again",
                 path=path,
                 waited_ms=0,
             )

@@ -22,23 +22,25 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 from langgraph_eventlog.eventlog import EventLogError
-from langgraph_eventlog.saver import EventLogSaver
 
 from .issued import BrokenPromiseError, Issued, Request, check
 from .power import lay_out
-from .work import STEPS, Synchronous, Work, close, rebuild
+from .work import STEPS, Synchronous, Work, close, put, rebuild
 
 __all__ = ["Killed", "Nursery", "kill_rounds", "nursery"]
 
 NAME = "agent.db"
+_BOTH: tuple[Synchronous, ...] = ("FULL", "NORMAL")
 _ROUNDS_OF_A_FILE = 8
+_IDS_OF_A_ROUND = 100_000  # never so many
+_OWN_IDS = 10**12
 _WAIT_S = 60.0
 _OUT = 1
 
 
 @dataclass
 class Killed:
-    """What a round came to: calls that were acknowledged in it, and events in the log afterwards."""
+    """What a round came to: calls that were acknowledged to the worker, and events in the log afterwards."""
 
     acknowledged: int
     events: int
@@ -47,30 +49,41 @@ class Killed:
 def kill_rounds(count: int, seed: int, folder: Path) -> Iterator[Killed]:
     """Do rounds; a log is used for some of them. `folder` is emptied.
 
+    Every other log is opened after each kill, as if nobody had it open: what the worker left is recovered. The others
+    stay open here all the time, and whoever has a log open goes on with the shared memory that the worker left.
+
     Raises:
         BrokenPromiseError: a promise does not hold.
     """
     chance = random.Random(seed)
-    issued, synchronous = Issued(), "FULL"
-    with Nursery() as there:
+    with Nursery() as there, contextlib.ExitStack() as stack:
         for number in range(count):
             if number % _ROUNDS_OF_A_FILE == 0:
+                stack.close()
                 lay_out({}, folder)
-                issued, synchronous = Issued(), chance.choice(("FULL", "NORMAL"))
+                synchronous = chance.choice(_BOTH)
+                survivor = Work(folder / NAME, synchronous, chance.getrandbits(64), begin_at=_OWN_IDS)
+                stack.callback(survivor.close)
+                stays = number // _ROUNDS_OF_A_FILE % 2 == 1
             order = {
                 "path": str(folder / NAME),
                 "synchronous": synchronous,
                 "seed": chance.getrandbits(64),
-                "begin_at": 1000 * number,
+                "begin_at": _IDS_OF_A_ROUND * number,
             }
-            acknowledged = there.work_until_killed(order, issued, chance.uniform(0, chance.choice((0.02, 0.1, 0.3))))
+            delay_s = chance.uniform(0, chance.choice((0.02, 0.1, 0.3)))
+            acknowledged = there.work_until_killed(order, survivor.issued, delay_s)
             try:
                 # SIGKILL takes nothing that the kernel has been given: NORMAL loses nothing either.
-                with EventLogSaver(folder / NAME) as saver:
-                    check(saver, issued)
-                    yield Killed(acknowledged, saver.log.head().position)
+                check(survivor.saver, survivor.issued)
+                put(survivor)
+                check(survivor.saver, survivor.issued)
+                events = survivor.saver.log.head().position
+                if not stays:
+                    survivor.close()
             except (BrokenPromiseError, EventLogError) as e:
                 raise BrokenPromiseError(f"round {number} of seed {seed}, {synchronous}: {e!r}") from e
+            yield Killed(acknowledged, events)
 
 
 class Nursery:

@@ -2,8 +2,8 @@
 
 A disk, as POSIX describes one, keeps of each file what was synced; of what was written since, any sectors may have got
 there, in any order, each as it was at any moment since; a file grows before its sectors are written. A folder keeps the
-entries that were synced with it; of what was created or deleted since, some may be as it was. What is assumed, as SQLite
-does on Linux: writing some bytes of a sector does not harm the others in it ("powersafe overwrite"), and a sync
+entries that were synced with it; of what was created or deleted since, some may be as it was. What is assumed, as
+SQLite does on Linux: writing some bytes of a sector does not harm the others in it ("powersafe overwrite"), and a sync
 that succeeded has been done. Shared memory (-shm) holds anything afterwards, or is not there.
 """
 
@@ -90,7 +90,7 @@ def _with_all(sure: bytearray, pending: list[tuple[int, bytes] | int]) -> bytear
 
 
 class PowerVfs(Interposer):
-    """Has power until the operation of number `cut_at`; from then on every operation fails, and `image` is what is left.
+    """Has power until the operation of number `cut_at`; from then on every one fails, and `image` is what is left.
 
     Args:
         folder: of the log; what it holds now has been synced.

@@ -20,7 +20,7 @@ from .issued import BrokenPromiseError
 from .power_rounds import FLAWS, run_round
 from .work import Synchronous
 
-__all__ = ["main", "rerun"]
+__all__ = ["folder_in_memory", "main", "rerun"]
 
 ROUNDS = {"power": 100_000, "kills": 200}
 _BOTH: tuple[Synchronous, ...] = ("FULL", "NORMAL")
@@ -30,6 +30,12 @@ def rerun(number: int, synchronous: str, flaw: str | None = None) -> str:
     """Give the command that does just this round of losing power again."""
     command = ["python", "tests/faults", "power", "--rounds", "1", "--seed", str(number), "--synchronous", synchronous]
     return shlex.join(command + (["--flaw", flaw] if flaw else []))
+
+
+def folder_in_memory() -> Path | None:
+    """Give the system's folder in memory, if there is one: a sync is counted here, not needed, and a disk wears."""
+    folder = Path("/dev/shm")
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,9 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         killing.nursery()
         return 0
     console, begun = Console(), time.monotonic()
-    # Syncing is only counted, never needed: a folder in memory is as good, and a disk wears.
-    memory = Path("/dev/shm")
-    parent = options.folder or (memory if os.access(memory, os.W_OK) else None)
+    parent = options.folder or folder_in_memory()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
         tempfile.TemporaryDirectory(prefix="eventlog-faults-", dir=parent) as folder,

@@ -5,6 +5,7 @@ STEPS is a list, so that whatever else may change a file is added there: compact
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,7 @@ class Work:
 
     def next_id(self) -> str:
         self.number += 1
-        return f"{self.number:05}"
+        return f"{self.number:015}"
 
     def message(self) -> str:
         """Some are longer than a page, and none compresses well."""
@@ -135,10 +136,8 @@ def batch(work: Work) -> None:
             continue
         acknowledge()
         assert recorded is not None
-        try:
+        with contextlib.suppress(StopIteration):
             steps.send(recorded)
-        except StopIteration:
-            pass
     if errors:
         raise errors[0]
 
