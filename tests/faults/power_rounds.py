@@ -9,15 +9,12 @@ import contextlib
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
-from unittest import mock
+from typing import Literal
 
 from langgraph_eventlog.eventlog import EventLogError
-from langgraph_eventlog.eventlog import database as database_module
 from langgraph_eventlog.saver import EventLogSaver
 
 from .issued import BrokenPromiseError, Issued, check, checkpoint_of, config_of
@@ -75,10 +72,10 @@ def run_round(number: int, synchronous: Synchronous, folder: Path, *, flaw: Flaw
         data, begun, begin_at = _begun()
         (before / NAME).write_bytes(data)
         issued.calls.extend(begun.calls)
-    work = Work(before / NAME, synchronous, chance.getrandbits(64), issued, begin_at)
+    in_truth = {"never syncs": "OFF", "NORMAL for FULL": "NORMAL"}.get(flaw or "")
+    work = Work(before / NAME, synchronous, chance.getrandbits(64), issued, begin_at, in_truth)
     with PowerVfs(before, chance.choice((60, 200, 500)) * chance.randint(1, 100) // 100 + 1, chance) as power:
-        with _flawed(flaw):
-            _work_until_cut(work, power, chance, early=flaw == "acknowledges before COMMIT")
+        _work_until_cut(work, power, chance, early=flaw == "acknowledges before COMMIT")
         power.cut()
         with contextlib.suppress(EventLogError):
             work.close()
@@ -107,25 +104,6 @@ def _work_until_cut(work: Work, power: PowerVfs, chance: random.Random, *, early
         if early:
             for call in work.issued.calls:
                 call.acknowledged = True
-
-
-@contextlib.contextmanager
-def _flawed(flaw: Flaw | None) -> Iterator[None]:
-    """Break the product's durability, behind its back."""
-    setting = {"never syncs": "OFF", "NORMAL for FULL": "NORMAL"}.get(flaw or "")
-    if setting is None:
-        yield
-        return
-    connect = database_module.connect
-
-    def careless(path: str, **options: Any) -> Any:
-        connection = connect(path, **options)
-        if options["writer"]:
-            connection.pragma("synchronous", setting)
-        return connection
-
-    with mock.patch.object(database_module, "connect", careless):
-        yield
 
 
 def _cut_while_opening(image: Image, folder: Path, synchronous: Synchronous, chance: random.Random) -> Image:

@@ -11,12 +11,13 @@ from typing import Any
 
 import apsw
 import pytest
-from langgraph_eventlog.eventlog import LogBusyError, LogIOError
+from langgraph_eventlog.eventlog import EventLogError, LogBusyError, LogIOError
 from langgraph_eventlog.eventlog.errors import translated
+from langgraph_eventlog.saver import EventLogSaver
 
 from .fault_rounds import FAULTS, Fault, Result, rounds, run_with_fault
 from .interposer import Interposer, Operation
-from .issued import checkpoint_of, config_of
+from .issued import BrokenPromiseError, checkpoint_of, config_of
 from .work import Synchronous
 
 # A prime, so that it is not always the same page that is met.
@@ -38,6 +39,24 @@ def test_a_failing_operation_is_told_or_lost_nothing(in_memory: Path, name: str,
 
 def test_a_fault_that_does_not_come_is_none(in_memory: Path) -> None:
     assert run_with_fault(Fault("write", apsw.SQLITE_IOERR_WRITE), 10**9, "FULL", in_memory) == Result(0, [], [], "")
+
+
+@pytest.mark.parametrize("name", ["write", "sync", "disk full"])
+def test_a_saver_that_swallows_an_error_is_found_out(
+    in_memory: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The rounds are worth something."""
+    put = EventLogSaver.put
+
+    def careless(saver: EventLogSaver, config: Any, *arguments: Any) -> Any:
+        try:
+            return put(saver, config, *arguments)
+        except EventLogError:
+            return config
+
+    monkeypatch.setattr(EventLogSaver, "put", careless)
+    with pytest.raises(BrokenPromiseError, match="was acknowledged, and is not in the log"):
+        list(rounds(name, "FULL", in_memory, every=EVERY.get(name, 1)))
 
 
 class Fails(Interposer):

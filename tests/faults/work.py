@@ -35,17 +35,26 @@ class Work:
         seed: everything follows from it.
         issued: what was asked for before.
         begin_at: the first number for ids, unlike those in the log already.
+        in_truth: what SQLite's `synchronous` is set to behind the saver's back.
     """
 
     def __init__(
-        self, path: Path, synchronous: Synchronous, seed: int, issued: Issued | None = None, begin_at: int = 0
+        self,
+        path: Path,
+        synchronous: Synchronous,
+        seed: int,
+        issued: Issued | None = None,
+        begin_at: int = 0,
+        in_truth: str | None = None,
     ) -> None:
-        self.path, self.synchronous = path, synchronous
+        self.path, self.synchronous, self.in_truth = path, synchronous, in_truth
         self.random = random.Random(seed)
         self.issued = Issued() if issued is None else issued
         self.number = begin_at
         self.autocheckpoint = 1000
         self._saver: EventLogSaver | None = None
+        self._lingering = contextlib.ExitStack()
+        self.lingers = False
 
     @property
     def saver(self) -> EventLogSaver:
@@ -54,6 +63,8 @@ class Work:
             self._saver = EventLogSaver(self.path, synchronous=self.synchronous, clock=self._clock)
             with self._saver.log.database.exclusive() as connection:
                 connection.pragma("wal_autocheckpoint", self.autocheckpoint)
+                if self.in_truth is not None:
+                    connection.pragma("synchronous", self.in_truth)
         return self._saver
 
     @property
@@ -62,9 +73,19 @@ class Work:
 
     def close(self) -> None:
         """Close it, if it is open; whatever comes of it, it is not used again."""
-        saver, self._saver = self._saver, None
-        if saver is not None:
-            saver.close()
+        saver, self._saver, self.lingers = self._saver, None, False
+        try:
+            self._lingering.close()
+        finally:
+            if saver is not None:
+                saver.close()
+
+    def linger(self) -> None:
+        """Begin to read, and go on until the saver is closed: so long the WAL cannot be begun anew."""
+        if not self.lingers:
+            connection = self._lingering.enter_context(self.saver.log.database.reading())
+            self.lingers = True
+            connection.execute("SELECT head FROM meta").fetchall()
 
     def _clock(self) -> int:
         return _EPOCH_US + 1_000_000 * self.number
@@ -173,6 +194,10 @@ def read(work: Work) -> None:
     assert len(list(work.saver.list(None, limit=3))) <= 3
 
 
+def linger(work: Work) -> None:
+    work.linger()
+
+
 def rebuild(work: Work) -> None:
     work.saver.rebuild()
 
@@ -184,7 +209,7 @@ def close(work: Work) -> None:
 
 def checkpoint(work: Work) -> None:
     """SQLite's own: as another program's connection may do it at any time."""
-    how = work.random.choice(("PASSIVE", "RESTART", "TRUNCATE"))
+    how = "PASSIVE" if work.lingers else work.random.choice(("PASSIVE", "RESTART", "TRUNCATE"))  # others wait
     with work.saver.log.database.exclusive() as connection:
         connection.pragma(f"wal_checkpoint({how})")
 
@@ -207,6 +232,7 @@ STEPS: list[tuple[int, Step]] = [
     (4, copy_thread),
     (3, delete_copies),
     (4, read),
+    (3, linger),
     (5, rebuild),
     (7, close),
     (7, checkpoint),
@@ -216,5 +242,18 @@ STEPS: list[tuple[int, Step]] = [
 # One after the other, beginning with a file that is not there.
 SCENARIO: list[Step] = [
     *(put, put_writes, put, batch, copy_thread, rebuild, delete_thread, put, prune),
-    *(checkpoint_often, put, checkpoint, put_writes, delete_for_runs, read, close, put, delete_copies, close),
+    *(
+        checkpoint_often,
+        put,
+        checkpoint,
+        put_writes,
+        delete_for_runs,
+        read,
+        linger,
+        put,
+        close,
+        put,
+        delete_copies,
+        close,
+    ),
 ]
