@@ -228,8 +228,8 @@ def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogE
             )
         case apsw.ReadOnlyError():
             return LogReadOnlyError(f"{path} cannot be written: {e}")
-        case apsw.FullError() | apsw.IOError(extendedresult=apsw.SQLITE_IOERR_SHMSIZE):  # the latter: of the -shm file
-            return LogFullError(f"no space left for {path}: nothing was changed; free some space, then go on")
+        case apsw.FullError():
+            return _full(path)
         case apsw.CantOpenError():
             return LogOpenError(f"{path} cannot be opened: {e}", path=path)
         case apsw.NotADBError():
@@ -241,5 +241,11 @@ def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogE
         case apsw.ConnectionClosedError():
             return LogClosedError(f"{path} is closed")
         case apsw.IOError():
+            if getattr(e, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE:  # the -shm file cannot grow
+                return _full(path)
             return LogIOError(f"reading or writing {path} failed: {e}")
     return None
+
+
+def _full(path: str) -> LogFullError:
+    return LogFullError(f"no space left for {path}: nothing was changed; free some space, then go on")
