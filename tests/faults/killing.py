@@ -71,8 +71,11 @@ def kill_rounds(count: int, seed: int, folder: Path) -> Iterator[Killed]:
                 "seed": chance.getrandbits(64),
                 "begin_at": _IDS_OF_A_ROUND * number,
             }
-            delay_s = chance.uniform(0, chance.choice((0.02, 0.1, 0.3)))
-            acknowledged = there.work_until_killed(order, survivor.issued, delay_s)
+            # While it opens the log, or after it has said so much.
+            said, delay_s = chance.choice(
+                ((0, chance.uniform(0, 0.05)), (chance.randint(1, 60), chance.uniform(0, 0.01)))
+            )
+            acknowledged = there.work_until_killed(order, survivor.issued, said, delay_s)
             try:
                 # SIGKILL takes nothing that the kernel has been given: NORMAL loses nothing either.
                 check(survivor.saver, survivor.issued)
@@ -100,26 +103,40 @@ class Nursery:
 
     def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         with self._process as process:
+            if e is not None:
+                process.kill()  # it may be waiting for a worker, which ends when nobody reads what it says
             assert process.stdin is not None
             process.stdin.close()
 
-    def work_until_killed(self, order: dict[str, Any], issued: Issued, delay_s: float) -> int:
-        """Have a worker work, and kill it after a time; what it asked for is added. Give how much was acknowledged."""
+    def work_until_killed(self, order: dict[str, Any], issued: Issued, said: int, delay_s: float) -> int:
+        """Have a worker work, and kill it; what it asked for is added. Give how much was acknowledged.
+
+        Args:
+            order: what it is to do.
+            issued: takes what it asks for.
+            said: how many messages of its are waited for,
+            delay_s: and how long after them it is killed.
+        """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         self._process.stdin.flush()
         worker, before, acknowledged = self._wait_for("worker"), len(issued.calls), 0
-        deadline = time.monotonic() + delay_s
+        deadline = time.monotonic() + (_WAIT_S if said else delay_s)
         killed = False
         while True:
             left = deadline - time.monotonic()
             if left <= 0 and not killed:
+                assert said <= 0, "the worker says nothing"
                 os.kill(worker, signal.SIGKILL)
                 killed = True
             message = self._next(_WAIT_S if killed else max(0.0, left))
             if message is None:
                 assert not killed, "the nursery does not answer"
-            elif "request" in message:
+                continue
+            said -= 1
+            if said == 0:
+                deadline = time.monotonic() + delay_s
+            if "request" in message:
                 issued.begin(Request.as_told(message["request"]))
             elif "acknowledged" in message:
                 issued.calls[before + message["acknowledged"]].acknowledged = True
