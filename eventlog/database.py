@@ -179,7 +179,8 @@ class Database:
                 connection = stack.enter_context(self._locked())
             else:
                 self._check_open()
-                connection = self._connect(writer=False)
+                with translated(self.path):
+                    connection = self._connect(writer=False)
                 stack.callback(connection.close)
             with self.translating():
                 # What is attached inherits that its connection only reads, unless it says otherwise.

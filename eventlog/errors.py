@@ -100,7 +100,11 @@ class LogFullError(EventLogError):
 
 
 class LogIOError(EventLogError):
-    """The operating system reported an error. Nothing was appended by the call that raised it."""
+    """The operating system reported an error. Nothing was appended by the call that raised it.
+
+    Unless it was a sync that failed, and the process or the power ends before the next append: what the call was to
+    append has been written then, and may be found in the log, whole.
+    """
 
 
 class LogDamagedError(EventLogError):
@@ -216,10 +220,16 @@ def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogE
                 path=path,
                 waited_ms=busy_timeout_ms,
             )
+        case apsw.ProtocolError():
+            return LogBusyError(
+                f"{path}: SQLite lost every race for the locks of the WAL: nothing was changed; try again",
+                path=path,
+                waited_ms=0,
+            )
         case apsw.ReadOnlyError():
             return LogReadOnlyError(f"{path} cannot be written: {e}")
         case apsw.FullError():
-            return LogFullError(f"no space left for {path}: nothing was changed; free some space, then go on")
+            return _full(path)
         case apsw.CantOpenError():
             return LogOpenError(f"{path} cannot be opened: {e}", path=path)
         case apsw.NotADBError():
@@ -231,5 +241,11 @@ def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogE
         case apsw.ConnectionClosedError():
             return LogClosedError(f"{path} is closed")
         case apsw.IOError():
+            if getattr(e, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE:  # the -shm file cannot grow
+                return _full(path)
             return LogIOError(f"reading or writing {path} failed: {e}")
     return None
+
+
+def _full(path: str) -> LogFullError:
+    return LogFullError(f"no space left for {path}: nothing was changed; free some space, then go on")

@@ -139,6 +139,9 @@ def _look_inside(path: str) -> tuple[int, int, list[str]]:
         return (*header, [])
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+        # Whoever was killed, or lost power, while the WAL was folded in may have left a header that counts more pages
+        # than there are: they are in the WAL, which is not looked at here. With this, SQLite reads such a header.
+        connection.pragma("writable_schema", "ON")
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
         names = all_rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")
@@ -202,7 +205,7 @@ def prepare_folder(path: str) -> None:
         LogOpenError: that is not allowed, or a file is in the way.
     """
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        _make_folders(os.path.dirname(path) or ".")
         # Closing the descriptor drops whatever locks this process has on the file: no other thread may have opened it.
         with _making, contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
@@ -210,6 +213,25 @@ def prepare_folder(path: str) -> None:
         raise LogOpenError(
             f"{path} cannot be created: {e.strerror}. Give a path in a folder that can be written", path=path
         ) from e
+
+
+def _make_folders(folder: str) -> None:
+    """Make a folder and those above it, each so that it is still there when power has been lost.
+
+    What is in the last of them SQLite sees to.
+    """
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(folder)
+    if above != folder:
+        _make_folders(above)
+    os.makedirs(folder, exist_ok=True)
+    with contextlib.suppress(OSError):  # not every system lets a folder be synced
+        descriptor = os.open(above, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: int) -> None:
