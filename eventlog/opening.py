@@ -43,6 +43,8 @@ _AUTO_VACUUM_INCREMENTAL = 2
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 _making = threading.Lock()
+if hasattr(os, "register_at_fork"):  # no file is half made while the process forks: a child inherits the lock free
+    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
 
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
@@ -123,6 +125,9 @@ def look(path: str) -> Found:
 def _look_inside(path: str) -> tuple[int, int, list[str]]:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+        # While the WAL, which is not looked at here, is folded in (and after one that was killed, or that readers kept
+        # from ending), the header may speak of pages that are not in the file yet. Without this, that is corruption.
+        connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
         if application_id == APPLICATION_ID:
