@@ -42,9 +42,11 @@ FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
-_making = threading.Lock()
-if hasattr(os, "register_at_fork"):  # no file is half made while the process forks: a child inherits the lock free
-    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
+# Held by who makes a file, or opens one apart from a Database; and while the process forks: a child would inherit, for
+# ever, what another thread had locked in SQLite at that moment.
+_opening = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
 
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
@@ -124,7 +126,7 @@ def look(path: str) -> Found:
 
 def _look_inside(path: str) -> tuple[int, int, list[str]]:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+    with _opening, contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
         # While the WAL, which is not looked at here, is folded in (and after one that was killed, or that readers kept
         # from ending), the header may speak of pages that are not in the file yet. Without this, that is corruption.
         connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
@@ -175,7 +177,7 @@ def prepare_folder(path: str) -> None:
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         # Closing the descriptor drops whatever locks this process has on the file: no other thread may have opened it.
-        with _making, contextlib.suppress(FileExistsError):
+        with _opening, contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as e:
         raise LogOpenError(

@@ -38,6 +38,8 @@ LANES = 4
 _TICK_S = 0.05
 # So long may a process take to begin, and to come to its end, beside others that keep the machine busy.
 _GRACE_S = 120
+# Readers that are stopped for a moment keep it from beginning anew for as long.
+_MAX_WAL_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -190,9 +192,10 @@ def token_of(event: RecordedEvent) -> str | None:
     raise AssertionError(f"event {event.position} is of kind {event.kind!r}")
 
 
-def problems(plan: Plan, came: dict[str, dict[str, Any]], console: Console) -> list[str]:
+def problems(plan: Plan, came: dict[str, dict[str, Any]], wal_bytes: int, console: Console) -> list[str]:
     """Look at what is in the log, and what callers were told."""
-    found = [f"{name} failed:\n{one['error']}" for name, one in came.items() if "error" in one]
+    found = [] if wal_bytes < _MAX_WAL_BYTES else [f"the WAL had {wal_bytes:,} bytes"]
+    found += [f"{name} failed:\n{one['error']}" for name, one in came.items() if "error" in one]
     told: dict[str, list[str]] = {}
     for one in came.values():
         told.update(one.get("acknowledged", {}))
@@ -270,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with EventLogSaver(plan.path):
             pass  # the read-only ones want a file
         came, wal_bytes = run(plan, console)
-        found = problems(plan, came, console)
+        found = problems(plan, came, wal_bytes, console)
         console.print(report(plan, came, wal_bytes), highlight=False, soft_wrap=True)
         for problem in found:
             console.print(problem, highlight=False, markup=False, soft_wrap=True)
