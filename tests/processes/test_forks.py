@@ -243,6 +243,7 @@ loop.run_until_complete(in_tasks(saver, "before", 3))
 assert loop.run_until_complete(saver.aget_tuple(config("before 0"))) is not None
 
 def child():
+    assert loop.run_until_complete(saver.aget_tuple(config("before 0"))) is not None
     loop.run_until_complete(in_tasks(saver, "child", 3))
     assert loop.run_until_complete(saver.aget_tuple(config("child 0"))) is not None
 
