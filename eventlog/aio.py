@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,8 @@ MAX_THREADS = 32
 _MAX_CHUNK = 64
 # Threads of our own: in anyio's shared ones, a program whose every thread waits for us would wait for ever.
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("langgraph_eventlog_limiter")
-_executor: RunVar[ThreadPoolExecutor] = RunVar("langgraph_eventlog_executor")
+# With the process's id: after fork() an event loop may go on in the child, where its threads are not.
+_executor: RunVar[tuple[int, ThreadPoolExecutor]] = RunVar("langgraph_eventlog_executor")
 
 
 async def run(function: Callable[..., T], *args: Any) -> T:
@@ -66,12 +68,11 @@ async def _run_on_asyncio(function: Callable[..., T], *args: Any) -> T:
 
 def worker_threads() -> ThreadPoolExecutor:
     """Give the threads of the running event loop."""
-    try:
-        return _executor.get()
-    except LookupError:
+    process, executor = _executor.get((0, None))
+    if executor is None or process != os.getpid():
         executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="langgraph_eventlog")
-        _executor.set(executor)
-        return executor
+        _executor.set((os.getpid(), executor))
+    return executor
 
 
 class AsyncClosing:

@@ -14,9 +14,14 @@ from urllib.parse import quote
 
 import apsw
 
-__all__ = ["BusyHandler", "connect", "immutable_uri", "is_private"]
+__all__ = ["BusyHandler", "WalCheckpoints", "connect", "immutable_uri", "is_private"]
 
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
+# Four kilobytes each. So many at a time are folded in, which is SQLite's own setting; where that has not been enough,
+# readers are waited for.
+_WAL_PAGES_AT_A_TIME = 1_000
+_MANY_WAL_PAGES = _WAL_LIMIT_BYTES // 4096
+_WAIT_FOR_READERS_MS = 200
 _CACHE_KIB = 16 * 1024
 # More than there are statements, so that each is prepared once for each connection.
 _CACHED_STATEMENTS = 128
@@ -30,18 +35,51 @@ class BusyHandler:
     """
 
     def __init__(self, timeout_ms: int) -> None:
-        self._timeout_s = timeout_ms / 1000
+        self.timeout_ms = timeout_ms
         self._deadline = 0.0
 
     def __call__(self, tried: int) -> bool:
         """Tell SQLite whether to try again, having waited."""
         now = time.monotonic()
         if tried == 0:
-            self._deadline = now + self._timeout_s
+            self._deadline = now + self.timeout_ms / 1000
         if now >= self._deadline:
             return False
         pause()
         return True
+
+
+class WalCheckpoints:
+    """Folds the WAL into the file after commits, so that it begins anew; what SQLite does of its own is not enough.
+
+    SQLite folds in what it can without waiting, and begins anew when it happens that nobody is reading. With readers
+    in several processes somebody always is, and the WAL grows for as long as that goes on. So when it has become
+    large, those who are reading are waited for: whoever begins meanwhile does not need the WAL any more. A foreign
+    reader may keep its transaction for hours: it is waited for a little, and again when the WAL has grown further.
+    """
+
+    def __init__(self, busy: BusyHandler) -> None:
+        self._busy = busy
+        self._next = _WAL_PAGES_AT_A_TIME
+
+    def __call__(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        """Be told by SQLite, after each commit, how many pages the WAL has."""
+        if pages + _WAL_PAGES_AT_A_TIME < self._next:  # it has begun anew
+            self._next = _WAL_PAGES_AT_A_TIME
+        if pages >= self._next:
+            self._next = pages + _WAL_PAGES_AT_A_TIME
+            self._fold(connection, wait=pages >= _MANY_WAL_PAGES)
+        return apsw.SQLITE_OK
+
+    def _fold(self, connection: apsw.Connection, *, wait: bool) -> None:
+        timeout_ms = self._busy.timeout_ms
+        try:
+            self._busy.timeout_ms = _WAIT_FOR_READERS_MS
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART if wait else apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except Exception:  # noqa: S110  the commit is durable: whatever goes wrong here must not look as if it were not
+            pass
+        finally:
+            self._busy.timeout_ms = timeout_ms
 
 
 def pause() -> None:
@@ -73,7 +111,8 @@ def connect(path: str, *, flags: int, busy_timeout_ms: int, synchronous: str, wr
     """
     connection = apsw.Connection(path, flags=flags, statementcachesize=_CACHED_STATEMENTS)
     try:
-        connection.set_busy_handler(BusyHandler(busy_timeout_ms))
+        busy = BusyHandler(busy_timeout_ms)
+        connection.set_busy_handler(busy)
         # A hostile schema may not call functions, nor a string pass for a column.
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
         connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
@@ -87,6 +126,7 @@ def connect(path: str, *, flags: int, busy_timeout_ms: int, synchronous: str, wr
             connection.pragma("recursive_triggers", "ON")
             connection.pragma("secure_delete", "ON")
             connection.pragma("journal_size_limit", _WAL_LIMIT_BYTES)
+            connection.set_wal_hook(WalCheckpoints(busy))  # in the place of SQLite's own
         else:
             connection.pragma("query_only", "ON")
     except BaseException:

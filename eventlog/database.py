@@ -44,11 +44,11 @@ class Database:
         self._writer: apsw.Connection | None = None
         self._idle_readers: list[apsw.Connection] = []
         self._readers_in_use = 0
-        self._closed_because: str | None = None
+        self._closed_because: str | None = _forking.inherited.get(path)
         # What else needs new locks in a child: another thread may hold the old ones at the moment of fork().
         self.in_child: list[Callable[[], None]] = []
         self._new_locks()
-        _databases.add(self)
+        _forking.add(self)
 
     def _new_locks(self) -> None:
         self.write_lock = WriteLock()
@@ -178,7 +178,10 @@ class Database:
             if self.private:
                 connection = stack.enter_context(self._locked())
             else:
-                self._check_open()
+                with self._pool:
+                    self._check_open()
+                    self._readers_in_use += 1
+                stack.callback(self._leave_pool)
                 with translated(self.path):
                     connection = self._connect(writer=False)
                 stack.callback(connection.close)
@@ -299,6 +302,12 @@ class Database:
         self.write_lock.release()
 
     def _after_fork_in_child(self) -> None:
+        if self._readers_in_use and not self.private:
+            _forking.inherited[self.path] = (
+                "cannot be used in this process: it was being read in another thread, for all of "
+                f"{_FORK_WAIT_S:g} s, when the process was forked. Fork when nobody is reading it"
+            )
+            self._closed_because = _forking.inherited[self.path]
         self._readers_in_use = 0
         self._new_locks()
         for renew in self.in_child:
@@ -380,7 +389,6 @@ class _Transaction:
                 raise
 
 
-_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[object] = []
 
 
@@ -388,24 +396,40 @@ class _Forking:
     """One fork() at a time: what the hook before it locked, the hooks after it release."""
 
     def __init__(self) -> None:
+        self._databases: weakref.WeakSet[Database] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._adding = threading.Lock()
         self._locked: list[Database] = []
+        # In a child, why logs at these paths cannot be used: it has inherited a connection that was in use.
+        self.inherited: dict[str, str] = {}
+
+    def add(self, database: Database) -> None:
+        """Take part from now on; from before anything is opened."""
+        with self._adding:
+            self._databases.add(database)
 
     def before(self) -> None:
         self._lock.acquire()
-        self._locked = list(_databases)
-        for database in self._locked:
-            database._before_fork()
+        while True:
+            self._adding.acquire()  # until there is a child: what is opened meanwhile, it would inherit
+            new = [database for database in self._databases if database not in self._locked]
+            if not new:
+                return
+            self._adding.release()  # who holds a lock that is waited for here may be adding another
+            for database in new:
+                database._before_fork()
+                self._locked.append(database)
 
     def after_in_parent(self) -> None:
         locked, self._locked = self._locked, []
         for database in locked:
             database._after_fork_in_parent()
+        self._adding.release()
         self._lock.release()
 
     def after_in_child(self) -> None:
         locked, self._locked = self._locked, []
-        self._lock = threading.Lock()
+        self._lock, self._adding = threading.Lock(), threading.Lock()
         for database in locked:
             database._after_fork_in_child()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TypeVar
 
 import apsw
@@ -46,6 +47,7 @@ _META = "SELECT head, link, generation, EXISTS (SELECT 1 FROM erased) FROM meta"
 T = TypeVar("T")
 _PAGE = 64
 _MAX_PAGE = 1024
+_ROOT = __name__.partition(".")[0] + "."
 
 
 def _now_us() -> int:
@@ -82,6 +84,7 @@ class EventLog(AsyncLogTwins):
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._database: Database | None = None
+        self._opened_at = _caller()
         if synchronous not in ("FULL", "NORMAL"):
             raise ConfigError(f'synchronous is "FULL" or "NORMAL", not {synchronous!r}')
         if not isinstance(busy_timeout_ms, int) or busy_timeout_ms < 0:
@@ -92,7 +95,6 @@ class EventLog(AsyncLogTwins):
         self.appended = Appended()
         self.keys = StreamKeys()
         self.reader = EventReader(self.path or "the temporary log")
-        self._calls: RunVar[CallQueue] = RunVar("langgraph_eventlog_calls")
         self._clock = clock or _now_us
         # The head and whether anything has been erased, as the last commit left it, on which connection, and which
         # version of the file that was; and what that is going to be when the transaction at hand is committed.
@@ -159,6 +161,8 @@ class EventLog(AsyncLogTwins):
 
     def _renew(self) -> None:
         self._attaching = threading.Lock()
+        # A child may go on with an event loop that it inherited: the worker threads of its queue it did not.
+        self._calls: RunVar[CallQueue] = RunVar("langgraph_eventlog_calls")
 
     def _attach(self) -> int | None:
         return None if self._follower is None else self._follower.attach(self)
@@ -448,12 +452,23 @@ class EventLog(AsyncLogTwins):
         database = getattr(self, "_database", None)
         if database is not None and not database.closed:
             warnings.warn(
-                f"{self!r} was not closed: use `with`, or close()", ResourceWarning, stacklevel=2, source=self
+                f"{self!r}, opened at {self._opened_at}, was not closed: use `with`, or close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
             )
             database.close()
 
     def __repr__(self) -> str:
         return f"<EventLog {self.path!r}{' closed' if self.closed else ''}>"
+
+
+def _caller() -> str:
+    """Give the file and line of who opens a log: the nearest that is not of this package."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_ROOT):
+        frame = frame.f_back
+    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 def _matches(event: RecordedEvent, thread_id: str | None, kinds: frozenset[Kind] | None) -> bool:

@@ -54,7 +54,11 @@ _STATEMENT = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-_making = threading.Lock()
+# Held by who makes a file, or opens one apart from a Database; and while the process forks: a child would inherit, for
+# ever, what another thread had locked in SQLite at that moment.
+_opening = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
 
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
@@ -138,10 +142,10 @@ def _look_inside(path: str) -> tuple[int, int, list[str]]:
     if header is not None and header[0] == APPLICATION_ID:
         return (*header, [])
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
-        # Whoever was killed, or lost power, while the WAL was folded in may have left a header that counts more pages
-        # than there are: they are in the WAL, which is not looked at here. With this, SQLite reads such a header.
-        connection.pragma("writable_schema", "ON")
+    with _opening, contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+        # While the WAL, which is not looked at here, is folded in (and after one that was killed, or that readers kept
+        # from ending), the header may speak of pages that are not in the file yet. Without this, that is corruption.
+        connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
         names = all_rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")
@@ -152,7 +156,7 @@ def _header(path: str) -> tuple[int, int] | None:
     """Give the identity and the version as they stand in a SQLite file's first page; None if there is no such page."""
     # Through SQLite's own file layer, which knows of the locks that other connections of this process hold.
     flags = [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0]
-    with _making:
+    with _opening:
         file = apsw.VFSFile("", path, flags)
         try:
             page = file.xRead(_HEADER_SIZE, 0)
@@ -207,7 +211,7 @@ def prepare_folder(path: str) -> None:
     try:
         _make_folders(os.path.dirname(path) or ".")
         # Closing the descriptor drops whatever locks this process has on the file: no other thread may have opened it.
-        with _making, contextlib.suppress(FileExistsError):
+        with _opening, contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as e:
         raise LogOpenError(
