@@ -18,7 +18,8 @@ from pathlib import Path
 
 import apsw
 
-from .connection import immutable_uri, pause
+from .connection import file_uri, pause
+from .encryption import Key
 from .errors import ConfigError, LogDamagedError, LogOpenError, NewerFormatError, NotAnEventLogError
 from .integrity import genesis_link
 from .sql import all_rows, one_row
@@ -33,7 +34,7 @@ __all__ = [
     "folded",
     "look",
     "prepare_folder",
-    "use_wal",
+    "use_journal",
 ]
 
 # Persisted: do not change.
@@ -74,13 +75,13 @@ class Found(Enum):
     LOG = "a log"
 
 
-def look(path: str) -> Found:
+def look(path: str, key: Key | None = None) -> Found:
     """Tell what is at `path`, leaving it as it is.
 
     Raises:
-        NotAnEventLogError: something else is there.
+        NotAnEventLogError: something else is there, or the key is not the file's: SQLite cannot tell which.
         NewerFormatError: a log is there that this version cannot read.
-        LogOpenError: it is a folder, or cannot be looked at.
+        LogOpenError: it is a folder, or cannot be looked at, or a key was given and the log is not encrypted.
     """
     if os.path.isdir(path):
         raise LogOpenError(
@@ -96,11 +97,11 @@ def look(path: str) -> Found:
         return Found.NOTHING
     unfinished = _is_unfinished_creation(path)
     try:
-        application_id, version, tables = _look_inside(path)
+        application_id, version, tables = _look_inside(path, key)
     except (apsw.NotADBError, apsw.CorruptError):
         if unfinished:
             return Found.NOTHING
-        raise _foreign(path, "is not a SQLite database (or its header is damaged)") from None
+        raise _unreadable(path, key) from None
     except apsw.Error as e:
         raise LogOpenError(f"{path} cannot be read: {e}", path=path) from e
     if application_id != APPLICATION_ID:
@@ -120,9 +121,10 @@ def look(path: str) -> Found:
     return Found.LOG
 
 
-def _look_inside(path: str) -> tuple[int, int, list[str]]:
+def _look_inside(path: str, key: Key | None) -> tuple[int, int, list[str]]:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    with contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+    uri = file_uri(path, immutable=True, key=key)
+    with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
         application_id = connection.pragma("application_id")
         version = connection.pragma("user_version")
         if application_id == APPLICATION_ID:
@@ -140,6 +142,26 @@ def _describe(tables: list[str]) -> str:
 def _foreign(path: str, what: str) -> NotAnEventLogError:
     return NotAnEventLogError(
         f"{path} {what}, not an event log: it was left as it is. Give another path, and a new log is made there",
+        path=path,
+    )
+
+
+def _unreadable(path: str, key: Key | None) -> LogOpenError:
+    if key is None:
+        return _foreign(path, "is not a SQLite database (or its header is damaged, or it is encrypted: give its key)")
+    try:
+        application_id, _, tables = _look_inside(path, None)
+    except apsw.Error:
+        return NotAnEventLogError(
+            f"{path} cannot be read with the key that was given: that is not its key, or it is not an event log, or "
+            "its header is damaged; SQLite cannot tell which. It was left as it is",
+            path=path,
+        )
+    if application_id != APPLICATION_ID:
+        return _foreign(path, _describe(tables))
+    return LogOpenError(
+        f"{path} is an event log that is not encrypted, and a key was given: leave the key out, or encrypt the log "
+        "first with rekey(path, key=None, new_key=...)",
         path=path,
     )
 
@@ -222,12 +244,15 @@ def _write_schema(connection: apsw.Connection, now_us: int) -> None:
     )
 
 
-def use_wal(connection: apsw.Connection, *, timeout_ms: int) -> None:
-    """Switch the file to WAL, waiting for those who are still in a transaction of the old kind."""
+def use_journal(connection: apsw.Connection, mode: str, *, timeout_ms: int) -> None:
+    """Switch the file to another journal, "wal" or "delete".
+
+    Waits: to get to WAL, for those who are still in a transaction of the old kind; from WAL, for all who have it open.
+    """
     deadline = time.monotonic() + timeout_ms / 1000
     while True:
         try:
-            connection.pragma("journal_mode", "wal")
+            connection.pragma("journal_mode", mode)
             return
         except apsw.BusyError:
             if time.monotonic() >= deadline:
