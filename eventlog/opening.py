@@ -15,6 +15,7 @@ from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -43,6 +44,7 @@ FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
+_LOOKS = 40  # about 50 ms
 _making = threading.Lock()
 
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
@@ -122,15 +124,36 @@ def look(path: str, key: Key | None = None) -> Found:
 
 
 def _look_inside(path: str, key: Key | None) -> tuple[int, int, list[str]]:
+    """Read what the file says of itself, again and again if it makes no sense: others may be writing it just now.
+
+    Folding a WAL begins with the first page, which then speaks of pages that are yet to come.
+    """
+    for _ in range(_LOOKS):
+        with contextlib.suppress(apsw.CorruptError):
+            return _look_once(path, key)
+        pause()
+    return _look_once(path, key)
+
+
+def _look_once(path: str, key: Key | None) -> tuple[int, int, list[str]]:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     uri = file_uri(path, immutable=True, key=key)
     with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
-        application_id = connection.pragma("application_id")
+        application_id = _application_id(connection, torn=key is not None)
         version = connection.pragma("user_version")
         if application_id == APPLICATION_ID:
             return application_id, version, []
         names = all_rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")
         return application_id, version, [name for (name,) in names]
+
+
+def _application_id(connection: apsw.Connection, *, torn: bool) -> Any:
+    """Read the first page. An encrypted one that is read while it is written, half old and half new, is no page."""
+    for _ in range(_LOOKS if torn else 0):
+        with contextlib.suppress(apsw.NotADBError):
+            return connection.pragma("application_id")
+        pause()
+    return connection.pragma("application_id")
 
 
 def _describe(tables: list[str]) -> str:

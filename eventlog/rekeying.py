@@ -69,6 +69,9 @@ def rekey(
         writer=True,
         key=old,
     )
+    # What a host program traces on every connection would be given the URI of the copy, and its key in it.
+    connection.trace_v2(0)
+    connection.set_exec_trace(None)
     descriptor = None
     try:
         _keep_others_out(connection, where, busy_timeout_ms)
