@@ -213,14 +213,27 @@ def prepare_folder(path: str) -> None:
         LogOpenError: that is not allowed, or a file is in the way.
     """
     try:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        _make_folders(os.path.dirname(path))
         # Closing the descriptor drops whatever locks this process has on the file: no other thread may have opened it.
         with _making, contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                os.fchmod(descriptor, 0o600)  # whatever the umask took away
+            finally:
+                os.close(descriptor)
     except OSError as e:
         raise LogOpenError(
             f"{path} cannot be created: {e.strerror}. Give a path in a folder that can be written", path=path
         ) from e
+
+
+def _make_folders(path: str) -> None:
+    if not path or os.path.isdir(path):
+        return
+    _make_folders(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)
 
 
 def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: int) -> None:
