@@ -102,9 +102,10 @@ def dump_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any], what: 
     """
     try:
         packed = _pack(serde, metadata)
+        path = _bad_key(metadata)
     except Exception as e:
         raise _error(metadata, what, partial(_can_be_metadata, serde), e) from None  # it may quote the metadata
-    if (path := _bad_key(metadata)) is not None:
+    if path is not None:
         raise EncodingError(
             f"{what}{path} is neither a str, a number nor bytes: metadata cannot be stored under such a key. "
             "Nothing was appended",
