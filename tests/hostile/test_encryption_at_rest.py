@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 import pytest
-from langgraph_eventlog.eventlog import ConfigError, EventLog, EventLogError, LogOpenError, NotAnEventLogError
+from langgraph_eventlog.eventlog import ConfigError, EventLog, EventLogError, LogOpenError, NotAnEventLogError, opening
 from langgraph_eventlog.eventlog.encryption import Key, can_encrypt
 from langgraph_eventlog.saver import EventLogSaver, rekey
 
@@ -308,6 +308,28 @@ def test_processes_that_make_one_encrypted_file_at_once_make_one_log(tmp_path: P
         with EventLogSaver(path, key=tools.PASSPHRASE) as saver:
             assert sorted(thread.thread_id for thread in saver.threads()) == [f"t{i}" for i in range(5)]
             assert list(saver.log.verify()) == []
+
+
+@needs_cipher
+def test_a_first_page_that_is_half_written_is_read_again(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, tools: Any, key: str | bytes
+) -> None:
+    """Looking takes no lock: another may be writing that page, which is authenticated as a whole."""
+    saver = opened(key=key)
+    saver.close()
+    path = Path(saver.path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2000] + bytes(2096) + whole[4096:])
+    looks = []
+
+    def pause() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            path.write_bytes(whole)
+
+    monkeypatch.setattr(opening, "pause", pause)
+    opened(key=key, read_only=True).close()
+    assert len(looks) == 3
 
 
 @needs_cipher
