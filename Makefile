@@ -21,12 +21,16 @@ SOURCES := $(VENV)/sources.txt
 # For test-all-pythons: what is run with each version, and where versions are looked for.
 CORE_TESTS := tests/conformance tests/eventlog tests/saver
 PYTHONS := python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
+# For test-encrypted: the tests that are run with a key, a random one that costs no time.
+ENCRYPTED := .venv-encrypted
+ENCRYPTED_TESTS := tests/hostile $(CORE_TESTS)
+ENCRYPTED_KEY := $(shell printf '5e%.0s' $$(seq 32))
 PYTEST_ARGS ?=
 # One process for each processor: most of a test's time is fsync and starting Python.
 IN_PARALLEL := -n logical --dist worksteal
 BENCH_ARGS ?=
 
-.PHONY: help demo test bench test-all-pythons lint ruff mypy imports clean FORCE
+.PHONY: help demo test test-encrypted bench test-all-pythons lint ruff mypy imports clean FORCE
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -37,6 +41,9 @@ demo: $(VENV)/demo.stamp ## run agents, kill their process, resume them from the
 
 test: $(VENV)/dev.stamp ## run all tests; PYTEST_ARGS="tests/saver -x" for some, "-n 0" for one process
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
+
+test-encrypted: $(ENCRYPTED)/dev.stamp ## run the core tests with the build of apsw that can encrypt, every log encrypted
+	@EVENTLOG_TEST_KEY=$(ENCRYPTED_KEY) $(ENCRYPTED)/bin/python -m pytest -q -p no:cacheprovider -n 2 $(PYTEST_ARGS) $(wildcard $(ENCRYPTED_TESTS))
 
 bench: $(VENV)/dev.stamp ## measure this saver beside LangGraph's own; BENCH_ARGS="--quick --only chat" for less
 	@$(BIN)/python tests/benchmarks $(BENCH_ARGS)
@@ -68,7 +75,7 @@ test-all-pythons: $(VENV)/dev.stamp ## run the core tests with every other Pytho
 VERSION := import sys; print('%d.%d' % sys.version_info[:2])
 
 clean: ## remove the environment and what was built
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(ENCRYPTED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	@test -n "$(CHOSEN)" || { echo "This takes Python 3.11 or newer, with venv (on Debian: apt install python3-venv)." >&2; exit 1; }
@@ -90,3 +97,12 @@ $(VENV)/dev.stamp: pyproject.toml $(SOURCES)
 	@echo "Installing, with what tests and checks need ..."
 	@$(PIP) $(EDITABLE) ".[tools,test,lint]"
 	@touch $@ $(VENV)/demo.stamp
+
+# Both builds are the module `apsw`: the plain one, which is a dependency, has to go first.
+$(ENCRYPTED)/dev.stamp: pyproject.toml $(SOURCES)
+	@echo "Making $(ENCRYPTED) with $(CHOSEN) ..."
+	@$(CHOSEN) -m venv --clear $(ENCRYPTED)
+	@$(ENCRYPTED)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"
+	@$(ENCRYPTED)/bin/python -m pip uninstall --quiet --yes apsw
+	@$(ENCRYPTED)/bin/python -m pip install --quiet --disable-pip-version-check "apsw-sqlite3mc>=3.50,!=3.54.0.*"
+	@touch $@

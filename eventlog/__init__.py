@@ -48,6 +48,7 @@ from .event import (
 )
 from .finding import Finding
 from .log import EventLog
+from .rekeying import rekey
 from .subscription import Subscription
 from .value import Carried, DictOf, Edit, ListOf, Patch, Slice, Splice, Stored, Whole
 
@@ -101,4 +102,5 @@ __all__ = [
     "ThreadExistsError",
     "Whole",
     "Write",
+    "rekey",
 ]

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import apsw
 
 from .body import stored_values
+from .bounded import Recent
 from .database import Database
 from .errors import CorruptRecordError
-from .event import Compaction, Copy, Field, Head, Kind, Put, RecordedEvent, Restate, stored_in
+from .event import Compaction, Copy, Field, Head, Kind, Put, RecordedEvent, Restate
 from .finding import Finding
 from .integrity import inner_of, leaf_of, link_of
+from .opened import OpenedRecord
 from .reader import EventReader, Row
 from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
@@ -31,6 +33,7 @@ _KIND = "SELECT kind FROM event WHERE position = ?1 UNION ALL SELECT kind FROM e
 _INTEGER_OR_NULL = (int, type(None))
 _EVENT_TYPES = (int, int, int, _INTEGER_OR_NULL, bytes, bytes, bytes)
 _STUB_TYPES = (int, int, bytes)
+_MAX_BYTES_OF_RECORDS = 64 * 1024 * 1024
 
 
 class ChainCheck:
@@ -46,6 +49,8 @@ class ChainCheck:
         self._path = database.path
         self._connection: apsw.Connection | None = None
         self._resolver: Resolver | None = None
+        # A put of a thousand channels asks the one before it a thousand times.
+        self._opened: Recent[int, OpenedRecord] = Recent(_MAX_BYTES_OF_RECORDS)
         self.link = link
         self.copied_streams: set[tuple[str, str]] = set()
 
@@ -152,8 +157,8 @@ class ChainCheck:
 
     def _load(self, position: int, field: Field) -> Stored | None:
         assert self._connection is not None
-        found = self._reader.data(self._connection, position)
-        return None if found is None else stored_in(found[1], field)
+        opened = self._reader.open(self._connection, position, self._opened)
+        return None if opened is None else opened.stored(field)
 
     def _check_copied(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> Iterator[Finding]:
         for stream in data.streams:

@@ -14,7 +14,9 @@ from urllib.parse import quote
 
 import apsw
 
-__all__ = ["BusyHandler", "WalCheckpoints", "connect", "immutable_uri", "is_private"]
+from .encryption import Key
+
+__all__ = ["BusyHandler", "WalCheckpoints", "connect", "file_uri", "is_private"]
 
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
 # Four kilobytes each. So many at a time are folded in, which is SQLite's own setting; where that has not been enough,
@@ -92,23 +94,45 @@ def is_private(path: str) -> bool:
     return path in (":memory:", "")
 
 
-def immutable_uri(path: str) -> str:
-    """Give the URI under which SQLite reads a file without taking a lock, and without its WAL."""
+def file_uri(path: str, *, immutable: bool = False, key: Key | None = None) -> str:
+    """Give the URI of a file.
+
+    Args:
+        path: absolute.
+        immutable: SQLite reads it without taking a lock, and without its WAL.
+        key: the file is encrypted with it; so is one that is made.
+    """
     # Two slashes at the beginning, which POSIX allows, would be taken for the name of a host.
     authority = "//" if path.startswith("/") else ""
-    return f"file:{authority}{quote(path)}?immutable=1"
+    parameters = ["immutable=1"] * immutable + ([] if key is None else [key.uri_parameters()])
+    return f"file:{authority}{quote(path)}?{'&'.join(parameters)}"
 
 
-def connect(path: str, *, flags: int, busy_timeout_ms: int, synchronous: str, writer: bool) -> apsw.Connection:
+def connect(
+    path: str,
+    *,
+    flags: int,
+    busy_timeout_ms: int,
+    synchronous: str,
+    writer: bool,
+    immutable: bool = False,
+    key: Key | None = None,
+) -> apsw.Connection:
     """Open a connection and set it up.
 
     Args:
-        path: a path, or with SQLITE_OPEN_URI among `flags` a URI.
+        path: absolute, or ":memory:" or "".
         flags: apsw's SQLITE_OPEN_* flags.
         busy_timeout_ms: how long a lock is waited for.
         synchronous: "FULL" or "NORMAL".
         writer: False forbids any change through this connection.
+        immutable: nobody changes the file, and no WAL belongs to it: SQLite takes no lock.
+        key: the file is encrypted with it. A private database is then kept in memory.
     """
+    if is_private(path):
+        path = path if key is None else ":memory:"
+    elif immutable or key is not None:
+        path, flags = file_uri(path, immutable=immutable, key=key), flags | apsw.SQLITE_OPEN_URI
     connection = apsw.Connection(path, flags=flags, statementcachesize=_CACHED_STATEMENTS)
     try:
         busy = BusyHandler(busy_timeout_ms)

@@ -16,7 +16,8 @@ from types import TracebackType
 
 import apsw
 
-from .connection import connect, immutable_uri, is_private
+from .connection import connect, is_private
+from .encryption import Key
 from .errors import LogBusyError, LogClosedError, LogReadOnlyError, translated
 
 __all__ = ["Database", "WriteLock"]
@@ -33,10 +34,14 @@ class Database:
         synchronous: "FULL" or "NORMAL".
         busy_timeout_ms: how long to wait for the write lock.
         read_only: never open a connection that could change the file.
+        key: the file is encrypted with it.
     """
 
-    def __init__(self, path: str, *, synchronous: str, busy_timeout_ms: int, read_only: bool) -> None:
+    def __init__(
+        self, path: str, *, synchronous: str, busy_timeout_ms: int, read_only: bool, key: Key | None = None
+    ) -> None:
         self.path = path
+        self.key = key
         self.read_only = read_only
         self.private = is_private(path)
         self.busy_timeout_ms = busy_timeout_ms
@@ -143,6 +148,12 @@ class Database:
                 self._writer = self._connect(writer=True)
         return self._writer
 
+    def reconnect(self) -> None:
+        """Close the writing connection: the next to write opens another."""
+        with self._locked() as connection:
+            self._writer = None
+            connection.close()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
         """One read transaction: every statement in the block sees the same state.
@@ -224,22 +235,23 @@ class Database:
             self._pool_changed.notify_all()
 
     def _connect(self, *, writer: bool) -> apsw.Connection:
-        path = self.path
+        immutable = False
         if self.private:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
             writer = True
         elif self.read_only:
             flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-            if self._is_immutable():
-                path = immutable_uri(path)
+            immutable = self._is_immutable()
         else:
             flags = apsw.SQLITE_OPEN_READWRITE
         return connect(
-            path,
+            self.path,
             flags=flags,
             busy_timeout_ms=self.busy_timeout_ms,
             synchronous=self._synchronous,
             writer=writer and not self.read_only,
+            immutable=immutable,
+            key=self.key,
         )
 
     def _is_immutable(self) -> bool:

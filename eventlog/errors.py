@@ -19,7 +19,9 @@
     `-- ConfigError                what was passed in cannot be what was meant (also a ValueError)
         `-- ThreadExistsError      the thread to be created is already there
 
-Values that the text mentions are attributes, too. None of them quotes what is in the state.
+Values that the text mentions are attributes, too. None of them quotes what is in the state; a path into it names
+fields, and of a dict's keys those that look like names. What a serializer said, which may quote state, is not shown: it
+is the error's __context__.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from anyio.lowlevel import RunVar
 from . import appender
 from .connection import is_private
 from .database import Database
+from .encryption import Key
 from .errors import (
     ConfigError,
     CorruptRecordError,
@@ -32,7 +33,7 @@ from .finding import Finding
 from .follower import Follower
 from .group_commit import Append, GenerationChangedError, GroupCommit
 from .log_aio import AsyncLogTwins
-from .opening import Found, absolute, check_schema, create, look, prepare_folder, use_wal
+from .opening import Found, absolute, check_schema, create, look, prepare_folder, use_journal
 from .reader import EventReader, Row, touches
 from .sql import one_row, the_row
 from .steps import CallQueue, Steps, perform, perform_async
@@ -66,8 +67,10 @@ class EventLog(AsyncLogTwins):
         read_only: never change the file, nor need the right to.
         follower: keeps the projections. Without one, nothing can be appended to a log that has projections.
         clock: gives the present, UTC, in microseconds since 1970-01-01.
+        key: encrypts the whole file, see `encryption.Key`; None: it is not encrypted. `rekey` gives a file another.
 
     Raises:
+        ConfigError: an argument is not usable; with a key, also that this build of apsw cannot encrypt.
         LogOpenError: and its kinds, when `path` cannot be a log; what is there is left as it is.
 
     Close it with `with`, `async with`, close() or aclose(); a ResourceWarning names one that was forgotten.
@@ -82,6 +85,7 @@ class EventLog(AsyncLogTwins):
         read_only: bool = False,
         follower: Follower | None = None,
         clock: Callable[[], int] | None = None,
+        key: str | bytes | None = None,
     ) -> None:
         self._database: Database | None = None
         self._opened_at = _caller()
@@ -101,7 +105,13 @@ class EventLog(AsyncLogTwins):
         self._seen: tuple[apsw.Connection, int, Head, bool] | None = None
         self._seen_next: tuple[Head, bool] | None = None
         self._follower = follower
-        database = Database(self.path, synchronous=synchronous, busy_timeout_ms=busy_timeout_ms, read_only=read_only)
+        database = Database(
+            self.path,
+            synchronous=synchronous,
+            busy_timeout_ms=busy_timeout_ms,
+            read_only=read_only,
+            key=Key.of(key),
+        )
         try:
             self._open(database)
             self._renew()
@@ -119,7 +129,19 @@ class EventLog(AsyncLogTwins):
             with database.exclusive() as connection:
                 create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
             return
-        found = look(self.path)
+        while True:
+            found = look(self.path, database.key)
+            try:
+                self._open_found(database, found)
+                return
+            except NotAnEventLogError:
+                if found is Found.LOG or database.key is None:
+                    raise
+                # Another process was quicker to make it, with a salt of its own: without that, a passphrase gives
+                # another key.
+                database.reconnect()
+
+    def _open_found(self, database: Database, found: Found) -> None:
         if database.read_only:
             if found is Found.NOTHING:
                 raise LogOpenError(
@@ -152,7 +174,7 @@ class EventLog(AsyncLogTwins):
             self._check_writable(connection)
             if found is Found.NOTHING:
                 create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
-            use_wal(connection, timeout_ms=database.busy_timeout_ms)
+            use_journal(connection, "wal", timeout_ms=database.busy_timeout_ms)
             check_schema(connection, path=self.path)
 
     def _check_writable(self, connection: apsw.Connection) -> None:

@@ -16,10 +16,12 @@ from enum import Enum
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import apsw
 
-from .connection import immutable_uri, pause
+from .connection import file_uri, pause
+from .encryption import Key
 from .errors import ConfigError, LogDamagedError, LogOpenError, NewerFormatError, NotAnEventLogError
 from .integrity import genesis_link
 from .sql import all_rows, one_row
@@ -34,7 +36,7 @@ __all__ = [
     "folded",
     "look",
     "prepare_folder",
-    "use_wal",
+    "use_journal",
 ]
 
 # Persisted: do not change.
@@ -43,6 +45,7 @@ FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
+_LOOKS = 40  # about 50 ms
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _HEADER_SIZE = 100
 # Rollback journal or WAL, nothing reserved, and three numbers that never change.
@@ -90,13 +93,13 @@ class Found(Enum):
     LOG = "a log"
 
 
-def look(path: str) -> Found:
+def look(path: str, key: Key | None = None) -> Found:
     """Tell what is at `path`, leaving it as it is.
 
     Raises:
-        NotAnEventLogError: something else is there.
+        NotAnEventLogError: something else is there, or the key is not the file's: SQLite cannot tell which.
         NewerFormatError: a log is there that this version cannot read.
-        LogOpenError: it is a folder, or cannot be looked at.
+        LogOpenError: it is a folder, or cannot be looked at, or a key was given and the log is not encrypted.
     """
     if os.path.isdir(path):
         raise LogOpenError(
@@ -112,11 +115,11 @@ def look(path: str) -> Found:
         return Found.NOTHING
     unfinished = _is_unfinished_creation(path)
     try:
-        application_id, version, tables = _look_inside(path)
+        application_id, version, tables = _look_inside(path, key)
     except (apsw.NotADBError, apsw.CorruptError):
         if unfinished:
             return Found.NOTHING
-        raise _foreign(path, "is not a SQLite database (or its header is damaged)") from None
+        raise _unreadable(path, key) from None
     except apsw.Error as e:
         raise LogOpenError(f"{path} cannot be read: {e}", path=path) from e
     if application_id != APPLICATION_ID:
@@ -136,17 +139,20 @@ def look(path: str) -> Found:
     return Found.LOG
 
 
-def _look_inside(path: str) -> tuple[int, int, list[str]]:
+def _look_inside(path: str, key: Key | None) -> tuple[int, int, list[str]]:
     """Give the identity, the version, and unless it is a log, the names of the tables."""
-    header = _header(path)
+    header = None if key is not None else _header(path)
     if header is not None and header[0] == APPLICATION_ID:
         return (*header, [])
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    with _opening, contextlib.closing(apsw.Connection(immutable_uri(path), flags=flags)) as connection:
+    uri = file_uri(path, immutable=True, key=key)
+    with _opening, contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
         # While the WAL, which is not looked at here, is folded in (and after one that was killed, or that readers kept
         # from ending), the header may speak of pages that are not in the file yet. Without this, that is corruption.
         connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
-        application_id = connection.pragma("application_id")
+        application_id = _application_id(connection, torn=key is not None)
+        if application_id == APPLICATION_ID:
+            return application_id, connection.pragma("user_version"), []
         version = connection.pragma("user_version")
         names = all_rows(connection, "SELECT name FROM sqlite_schema WHERE type = 'table'")
         return application_id, version, [name for (name,) in names]
@@ -172,6 +178,15 @@ def _header(path: str) -> tuple[int, int] | None:
     return int.from_bytes(page[68:72], "big"), int.from_bytes(page[60:64], "big")
 
 
+def _application_id(connection: apsw.Connection, *, torn: bool) -> Any:
+    """Read the first page. An encrypted one that is read while it is written, half old and half new, is no page."""
+    for _ in range(_LOOKS if torn else 0):
+        with contextlib.suppress(apsw.NotADBError):
+            return connection.pragma("application_id")
+        pause()
+    return connection.pragma("application_id")
+
+
 def _describe(tables: list[str]) -> str:
     if {"checkpoints", "writes"} <= set(tables):
         return "is a database of LangGraph's own SqliteSaver"
@@ -181,6 +196,26 @@ def _describe(tables: list[str]) -> str:
 def _foreign(path: str, what: str) -> NotAnEventLogError:
     return NotAnEventLogError(
         f"{path} {what}, not an event log: it was left as it is. Give another path, and a new log is made there",
+        path=path,
+    )
+
+
+def _unreadable(path: str, key: Key | None) -> LogOpenError:
+    if key is None:
+        return _foreign(path, "is not a SQLite database (or its header is damaged, or it is encrypted: give its key)")
+    try:
+        application_id, _, tables = _look_inside(path, None)
+    except apsw.Error:
+        return NotAnEventLogError(
+            f"{path} cannot be read with the key that was given: that is not its key, or it is not an event log, or "
+            "its header is damaged; SQLite cannot tell which. It was left as it is",
+            path=path,
+        )
+    if application_id != APPLICATION_ID:
+        return _foreign(path, _describe(tables))
+    return LogOpenError(
+        f"{path} is an event log that is not encrypted, and a key was given: leave the key out, or encrypt the log "
+        "first with rekey(path, key=None, new_key=...)",
         path=path,
     )
 
@@ -212,7 +247,11 @@ def prepare_folder(path: str) -> None:
         _make_folders(os.path.dirname(path) or ".")
         # Closing the descriptor drops whatever locks this process has on the file: no other thread may have opened it.
         with _opening, contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+            try:
+                os.fchmod(descriptor, 0o600)  # whatever the umask took away
+            finally:
+                os.close(descriptor)
     except OSError as e:
         raise LogOpenError(
             f"{path} cannot be created: {e.strerror}. Give a path in a folder that can be written", path=path
@@ -220,7 +259,7 @@ def prepare_folder(path: str) -> None:
 
 
 def _make_folders(folder: str) -> None:
-    """Make a folder and those above it, each so that it is still there when power has been lost.
+    """Make a folder and those above it, for their owner only, each so that it is still there when power has been lost.
 
     What is in the last of them SQLite sees to.
     """
@@ -229,7 +268,9 @@ def _make_folders(folder: str) -> None:
     above = os.path.dirname(folder)
     if above != folder:
         _make_folders(above)
-    os.makedirs(folder, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+        os.chmod(folder, 0o700)  # whatever the umask took away
     with contextlib.suppress(OSError):  # not every system lets a folder be synced
         descriptor = os.open(above, os.O_RDONLY)
         try:
@@ -282,12 +323,15 @@ def _write_schema(connection: apsw.Connection, now_us: int) -> None:
     )
 
 
-def use_wal(connection: apsw.Connection, *, timeout_ms: int) -> None:
-    """Switch the file to WAL, waiting for those who are still in a transaction of the old kind."""
+def use_journal(connection: apsw.Connection, mode: str, *, timeout_ms: int) -> None:
+    """Switch the file to another journal, "wal" or "delete".
+
+    Waits: to get to WAL, for those who are still in a transaction of the old kind; from WAL, for all who have it open.
+    """
     deadline = time.monotonic() + timeout_ms / 1000
     while True:
         try:
-            connection.pragma("journal_mode", "wal")
+            connection.pragma("journal_mode", mode)
             return
         except apsw.BusyError:
             if time.monotonic() >= deadline:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from ..eventlog.rekeying import rekey
 from .saver import EventLogSaver
 from .threads import ThreadInfo
 
-__all__ = ["EventLogSaver", "ThreadInfo"]
+__all__ = ["EventLogSaver", "ThreadInfo", "rekey"]

@@ -11,7 +11,8 @@ where the file says
     from langgraph_eventlog.saver.agent_server import checkpointer
 
 The log's file is named by the environment variable LANGGRAPH_EVENTLOG_PATH, and is `langgraph-eventlog.db` in the
-server's folder without it; LANGGRAPH_EVENTLOG_SYNCHRONOUS may be FULL (the default) or NORMAL.
+server's folder without it; LANGGRAPH_EVENTLOG_SYNCHRONOUS may be FULL (the default) or NORMAL;
+LANGGRAPH_EVENTLOG_KEY is the passphrase of an encrypted one.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from typing import Literal, cast
 from ..eventlog.aio import run
 from .saver import EventLogSaver
 
-__all__ = ["DEFAULT_PATH", "PATH_VARIABLE", "SYNCHRONOUS_VARIABLE", "checkpointer"]
+__all__ = ["DEFAULT_PATH", "KEY_VARIABLE", "PATH_VARIABLE", "SYNCHRONOUS_VARIABLE", "checkpointer"]
 
 PATH_VARIABLE = "LANGGRAPH_EVENTLOG_PATH"
 SYNCHRONOUS_VARIABLE = "LANGGRAPH_EVENTLOG_SYNCHRONOUS"
+KEY_VARIABLE = "LANGGRAPH_EVENTLOG_KEY"
 DEFAULT_PATH = "langgraph-eventlog.db"
 
 
@@ -41,7 +43,8 @@ async def checkpointer() -> AsyncIterator[EventLogSaver]:
     path = os.environ.get(PATH_VARIABLE) or DEFAULT_PATH
     synchronous = cast('Literal["FULL", "NORMAL"]', os.environ.get(SYNCHRONOUS_VARIABLE) or "FULL")
     # Opening reads and may write: not on the event loop, which the server watches for that.
-    saver = await run(lambda: EventLogSaver(path, synchronous=synchronous))
+    key = os.environ.get(KEY_VARIABLE) or None
+    saver = await run(lambda: EventLogSaver(path, synchronous=synchronous, key=key))
     try:
         yield saver
     finally:

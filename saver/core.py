@@ -32,6 +32,7 @@ class Core:
         indexed_metadata: Sequence[str],
         clock: Callable[[], int] | None,
         memory_bytes: int,
+        key: str | bytes | None,
     ) -> None:
         if not isinstance(memory_bytes, int) or memory_bytes < 0:
             raise ConfigError(f"memory_bytes is a whole number, 0 or more, not {memory_bytes!r}")
@@ -44,6 +45,7 @@ class Core:
             read_only=read_only,
             follower=self.projector,
             clock=clock,
+            key=key,
         )
         self.log.database.in_child.append(self.memory.renew)
 

@@ -31,7 +31,7 @@ from .differences import known_from_log
 from .known import Known, KnownValue
 from .memory import Memory
 from .parts import parts_of_value
-from .serialising import load, load_metadata
+from .serialising import load_fields, load_metadata
 
 __all__ = ["Gathered", "Gatherer", "build", "build_write"]
 
@@ -202,7 +202,7 @@ def build(decoder: Decoder, gathered: Gathered, thread_id: Any, checkpoint_ns: s
     row, put = gathered.row, gathered.put
     checkpoint: dict[str, Any] = {
         **clone_of_plain(put.frame),
-        **({} if put.rest is None else load(decoder.serde, put.rest)),
+        **({} if put.rest is None else load_fields(decoder.serde, put.rest)),
         "id": row.checkpoint_id,
         "channel_values": {name: decoder.value(value) for name, value in gathered.channels.items()},
         "channel_versions": decoder.value(gathered.channel_versions),

@@ -67,9 +67,12 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         clock: gives the present, UTC, in microseconds since 1970-01-01.
         memory_bytes: how much may be remembered, per process, of the checkpoints that were put last, so that the next
             put serialises only what is new. 0: nothing; each put then reads its parent's values from the log.
+        key: encrypts the whole file, metadata and ids included; needs apsw-sqlite3mc in the place of apsw. A str is a
+            passphrase, 32 bytes are the key itself, which is faster. None: a file that is not encrypted.
+            `langgraph_eventlog.saver.rekey` gives a file another.
 
     Raises:
-        ConfigError: a ValueError; an argument is not usable.
+        ConfigError: a ValueError; an argument is not usable. With a key, also: this build of apsw cannot encrypt.
         LogOpenError: and its kinds NotAnEventLogError and NewerFormatError: `path` cannot be a log; what is there
             is left as it is.
 
@@ -89,6 +92,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         indexed_metadata: Sequence[str] = (),
         clock: Callable[[], int] | None = None,
         memory_bytes: int = 64 * 1024 * 1024,
+        key: str | bytes | None = None,
     ) -> None:
         super().__init__(serde=serde)
         self._core = Core(
@@ -100,6 +104,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             indexed_metadata=check_declared(indexed_metadata),
             clock=clock,
             memory_bytes=memory_bytes,
+            key=key,
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -13,10 +14,12 @@ from ..eventlog.errors import DecodingError, EncodingError, LogDamagedError
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Whole
 
-__all__ = ["dump", "dump_metadata", "load", "load_metadata", "load_plain"]
+__all__ = ["dump", "dump_metadata", "load", "load_fields", "load_metadata", "load_plain"]
 
 _MAX_DEPTH = 100
 _CONTAINERS = (dict, list, tuple)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_MAX_NAME = 64
 
 
 def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
@@ -28,7 +31,7 @@ def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
     try:
         tag, data = serde.dumps_typed(value)
     except Exception as e:
-        raise _error(value, channel, partial(_can, serde), e) from e
+        raise _error(value, channel, partial(_can, serde), e) from None  # it may quote the value
     if tag == PLAIN_TAG:
         raise EncodingError(f"the serializer gives the type tag {tag!r}, which is the log's own", channel=channel)
     # A bytearray is handed through as it is; it may change after the call, the log's bytes may not.
@@ -48,7 +51,23 @@ def load(serde: SerializerProtocol, value: Whole) -> Any:
             f"a value of type tag {value.tag!r} cannot be read by {type(serde).__name__} ({type(e).__name__}): "
             "open the log with the serde that it was written with",
             tag=value.tag,
-        ) from e
+        ) from None  # it may quote the value
+
+
+def load_fields(serde: SerializerProtocol, value: Whole) -> dict[str, Any]:
+    """Give the dict that a whole value stands for, as `load` does.
+
+    Raises:
+        DecodingError: the serializer cannot, or finds something else in it.
+    """
+    fields = load(serde, value)
+    if not isinstance(fields, dict):
+        raise DecodingError(
+            f"a checkpoint's fields, of type tag {value.tag!r}, are no dict to {type(serde).__name__} but a "
+            f"{_type_name(fields)}: open the log with the serde that it was written with",
+            tag=value.tag,
+        )
+    return fields
 
 
 def load_plain(packed: bytes) -> Any:
@@ -74,9 +93,10 @@ def dump_metadata(serde: SerializerProtocol, metadata: Mapping[str, Any], what: 
     """
     try:
         packed = _pack(serde, metadata)
+        path = _bad_key(metadata)
     except Exception as e:
-        raise _error(metadata, what, partial(_can_be_metadata, serde), e) from e
-    if (path := _bad_key(metadata)) is not None:
+        raise _error(metadata, what, partial(_can_be_metadata, serde), e) from None  # it may quote the metadata
+    if path is not None:
         raise EncodingError(
             f"{what}{path} is neither a str, a number nor bytes: metadata cannot be stored under such a key. "
             "Nothing was appended",
@@ -178,8 +198,9 @@ def _can_be_metadata(serde: SerializerProtocol, value: Any) -> bool:
 
 
 def _step(key: Any) -> str:
-    # An object's repr may quote state, or fail.
-    return f"[{key!r}]" if isinstance(key, str | int | float | bytes | None) else f"[<{_type_name(key)}>]"
+    # What is called like a field says where it is; any other key may be state, as a value is, and its repr may fail.
+    is_name = (type(key) is str and len(key) <= _MAX_NAME and _NAME.fullmatch(key)) or type(key) in (int, float, bool)
+    return f"[{key!r}]" if is_name else f"[<{_type_name(key)}>]"
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:

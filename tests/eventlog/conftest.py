@@ -16,7 +16,9 @@ from unittest import mock
 
 import apsw
 import pytest
-from langgraph_eventlog.eventlog import Compaction, NewEvent
+from langgraph_eventlog.eventlog import Compaction, EventLog, NewEvent
+from langgraph_eventlog.eventlog.connection import file_uri
+from langgraph_eventlog.eventlog.encryption import Key
 from langgraph_eventlog.eventlog.integrity import inner_of
 from langgraph_eventlog.saver import EventLogSaver
 
@@ -41,7 +43,9 @@ def raw(path: str | Path) -> Iterator[apsw.Connection]:
     Never the standard library's while a log is open: it is another copy of SQLite, and when it closes the file,
     this process's POSIX locks are gone, and with them the WAL.
     """
-    connection = apsw.Connection(str(path))
+    key = Key.of(EventLog.__init__.__kwdefaults__["key"])  # that of an encrypted run
+    flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+    connection = apsw.Connection(str(path) if key is None else file_uri(str(path), key=key), flags=flags)
     connection.pragma("synchronous", "OFF")
     try:
         yield connection

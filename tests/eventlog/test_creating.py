@@ -248,6 +248,7 @@ def test_another_programs_creation_under_way_is_waited_for_and_left_alone(tmp_pa
     other.close()
 
 
+@pytest.mark.plain_file("it looks at the bytes")
 def test_a_creation_that_was_killed_before_the_switch_to_wal_is_finished_by_the_next_opener(tmp_path: Path) -> None:
     path = tmp_path / "agent.db"
     connection = writer(path)
@@ -275,6 +276,7 @@ def test_a_log_appended_to_without_projections_is_caught_up_by_the_saver(tmp_pat
         assert list(saver.log.verify()) == []
 
 
+@pytest.mark.plain_file("it looks at the bytes")
 def test_a_log_is_as_its_format_says(tmp_path: Path) -> None:
     used(tmp_path / "agent.db")
     header = (tmp_path / "agent.db").read_bytes()[:100]

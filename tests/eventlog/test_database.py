@@ -50,6 +50,7 @@ def locked(filled: EventLogSaver) -> Iterator[EventLogSaver]:
     assert holder.returncode == 0
 
 
+@pytest.mark.plain_file("another program opens it")
 def test_a_writer_gives_up_after_the_timeout_and_changes_nothing(locked: EventLogSaver, make_saver: Any) -> None:
     head = locked.log.head()
     before = list(locked.log.read())
@@ -63,6 +64,7 @@ def test_a_writer_gives_up_after_the_timeout_and_changes_nothing(locked: EventLo
         assert list(reader.read()) == before
 
 
+@pytest.mark.plain_file("another program opens it")
 def test_reading_goes_on_while_another_process_writes(locked: EventLogSaver) -> None:
     assert locked.get_tuple({"configurable": {"thread_id": "a"}}) is not None
     assert len(list(locked.list(None))) > 3

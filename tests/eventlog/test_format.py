@@ -214,6 +214,7 @@ def old(tmp_path: Path, make_saver: Any) -> EventLogSaver:
     return make_saver(tmp_path / "v1.db")
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_the_golden_database_verifies_from_its_birth_to_its_end(old: EventLogSaver) -> None:
     assert list(old.log.verify()) == []
     created = 1_767_225_601_000_000
@@ -223,6 +224,7 @@ def test_the_golden_database_verifies_from_its_birth_to_its_end(old: EventLogSav
     assert str(old.log.head()) == "51:2d1cacf419685b368bee76894661695b96b6d69c980fbd955e6db7026fb9619c"
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_the_golden_database_holds_every_kind_of_event_and_of_value(old: EventLogSaver) -> None:
     events = list(old.log.read())
     assert {e.kind for e in events} == set(Kind)
@@ -245,6 +247,7 @@ def test_the_golden_database_holds_every_kind_of_event_and_of_value(old: EventLo
     assert [c for c in copied if c[2]] == [("c1", position, True) for position in hidden] * 2
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_what_the_golden_database_holds_is_read_as_it_was_put(old: EventLogSaver) -> None:
     found = {
         (t.config["configurable"]["thread_id"], t.config["configurable"]["checkpoint_ns"], t.checkpoint["id"]): t
@@ -309,6 +312,7 @@ def test_what_the_golden_database_holds_is_read_as_it_was_put(old: EventLogSaver
     assert found["pruned", "", "c4"].checkpoint["channel_values"]["big"] == big
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_what_the_golden_database_holds_as_differences_is_read_as_it_was_put(old: EventLogSaver, golden: Any) -> None:
     def values(thread_id: str, checkpoint_id: str) -> Any:
         found = old.get_tuple(golden.config(thread_id, checkpoint_id))
@@ -351,6 +355,7 @@ def test_what_the_golden_database_holds_as_differences_is_read_as_it_was_put(old
     assert values("restated", "c3")["messages"] == lines(20, "ghi " * 20)
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_the_threads_of_the_golden_database_are_known(old: EventLogSaver) -> None:
     threads = {t.thread_id: t for t in old.threads()}
     newer = ["imported", "copied twice", "copied, one hidden", "hidden", "restated", "slices", "values"]
@@ -363,6 +368,7 @@ def test_the_threads_of_the_golden_database_are_known(old: EventLogSaver) -> Non
     assert threads["forked"].metadata == {"from": "a"}
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_the_golden_database_can_be_appended_to_and_rebuilt(old: EventLogSaver, golden: Any) -> None:
     golden.put(old, "a", "c4", "c3")
     old.delete_thread("copied")
@@ -371,6 +377,7 @@ def test_the_golden_database_can_be_appended_to_and_rebuilt(old: EventLogSaver, 
     assert list(old.list(None)) == before
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_the_same_calls_today_give_the_same_events_and_checkpoints(
     old: EventLogSaver, golden: Any, make_saver: Any
 ) -> None:
@@ -386,6 +393,7 @@ def test_the_same_calls_today_give_the_same_events_and_checkpoints(
     ]
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_the_golden_database_with_dictionaries_holds_what_the_one_without_does(
     old: EventLogSaver, tmp_path: Path, make_saver: Any
 ) -> None:
@@ -403,6 +411,7 @@ def test_the_golden_database_with_dictionaries_holds_what_the_one_without_does(
     ]
 
 
+@pytest.mark.plain_file("the golden databases are not encrypted")
 def test_the_golden_database_of_similar_writes_is_read_as_it_was_put(
     golden: Any, tmp_path: Path, make_saver: Any
 ) -> None:

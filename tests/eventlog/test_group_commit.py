@@ -376,6 +376,7 @@ def test_appends_of_one_connection_follow_what_another_appends_between_them(make
         assert [event.thread_id for event in saver.log.read()] == [f"{i}" for i in range(n + 1)]
 
 
+@pytest.mark.plain_file("another program opens it")
 def test_another_process_that_holds_the_lock_makes_all_that_waited_busy(make_saver: Any) -> None:
     log = make_saver(busy_timeout_ms=50).log
     log.database.busy_timeout_ms = 60_000  # of the threads; SQLite's own, for other processes, stays

@@ -97,6 +97,7 @@ def stranger(request: pytest.FixtureRequest, erased_log: Any) -> Iterator[Any]:
     connection.close()
 
 
+@pytest.mark.plain_file("another program opens it")
 def test_every_change_of_what_has_been_appended_is_aborted(erased_log: Any, stranger: Any) -> None:
     before = dump(erased_log.path)
     for what, sql in ABORTED.items():

@@ -118,6 +118,7 @@ def test_threads_that_find_the_projections_changed_look_at_them_once(
     assert sorted(found) == ["a", "b"]
 
 
+@pytest.mark.plain_file("another program opens it")
 def test_calls_that_are_done_together_wait_once_for_another_process(make_saver: Any) -> None:
     log = make_saver(busy_timeout_ms=30).log
     begun = []

@@ -190,6 +190,7 @@ def test_a_consumer_that_stops_half_way_blocks_nobody(twin: Any, taken: int) -> 
     assert twin.ids() == ["1"]
 
 
+@pytest.mark.plain_file("another program opens it")
 def test_a_suspended_list_holds_no_read_transaction(sync_twin: Any) -> None:
     """Else the WAL could not be folded in, and would grow while somebody is looking."""
     fill(sync_twin.saver, sync_twin)

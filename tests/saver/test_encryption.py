@@ -49,6 +49,7 @@ def test_encrypted_values_come_back(make_saver: Callable[..., EventLogSaver], tw
     assert twin.writes("1") == [("task", "__interrupt__", {"ask": SECRET}), ("task", "x", SECRET)]
 
 
+@pytest.mark.plain_file("it looks at the bytes")
 @pytest.mark.parametrize("is_encrypted", [True, False])
 def test_no_plaintext_of_a_value_is_in_the_file(
     make_saver: Callable[..., EventLogSaver], twin_of: Any, tmp_path: Path, is_encrypted: bool

@@ -90,7 +90,8 @@ THING = "tests.saver.test_errors_name_the_place.Thing"
 # What is put, the path that the error names, and how the type that it names ends.
 CASES: dict[str, tuple[Any, str, str]] = {
     "itself": (LOCK, "", "lock"),
-    "dict": ({"a": SECRET, "b": {"c d": LOCK}}, "['b']['c d']", "lock"),
+    "dict": ({"a": SECRET, "b": {"c_d": LOCK}}, "['b']['c_d']", "lock"),
+    "dict, no name": ({"b": {"c d": LOCK}}, "['b'][<builtins.str>]", "lock"),
     "int key": ({1: {2.5: LOCK}}, "[1][2.5]", "lock"),
     "list": ([SECRET, [1, LOCK]], "[1][1]", "lock"),
     "tuple": ((SECRET, (LOCK,)), "[1][0]", "lock"),

@@ -364,7 +364,11 @@ def test_strict_msgpack_gives_plain_data_and_an_allowlist_admits_types(tmp_path:
     for script, strict in ((write, "false"), (STRICT, "true")):
         done = subprocess.run(
             [sys.executable, "-W", "error::ResourceWarning", "-c", textwrap.dedent(script), str(tmp_path / "agent.db")],
-            env={**os.environ, "LANGGRAPH_STRICT_MSGPACK": strict, "PYTHONPATH": str(tmp_path)},
+            env={
+                **os.environ,
+                "LANGGRAPH_STRICT_MSGPACK": strict,
+                "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+            },
             capture_output=True,
             text=True,
             check=False,

@@ -17,6 +17,8 @@ from langgraph_eventlog.saver import EventLogSaver
 from .test_slices import config, erase, put
 
 Make = Callable[..., EventLogSaver]
+pytestmark = pytest.mark.plain_file("Python's own sqlite3 reads the records")
+
 TEXT = "".join(f"Sentence {n} says {n * n}. " for n in range(600))
 
 

@@ -319,6 +319,7 @@ def reader() -> ModuleType:
     return module
 
 
+@pytest.mark.plain_file("the reader has no key")
 def test_who_has_only_the_format_reads_the_same(file_saver: EventLogSaver, reader: ModuleType) -> None:
     state = chat(file_saver)
     documents = {f"doc{i}": f"{i} {TEXT * 2}" for i in range(10)}
