@@ -128,6 +128,10 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
         "step": _PAGE_BY_STEP,
     }
 
+    _PAGE_IN_ORDER = f"""
+SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE (h.stream, h.checkpoint_id) > (?1, ?2)
+ORDER BY h.stream, h.checkpoint_id LIMIT ?3"""
+
     # The row of an id, its parent's, and so on. NOT INDEXED: as above.
     _LINEAGE = f"""
 WITH RECURSIVE h AS (
@@ -240,6 +244,14 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
         """Do as `page_of_all`, through an index: all whose metadata may be so, and some that are not: compare them."""
         rows = all_rows(connection, self._PAGE_BY[column], (key, *below_key(below), limit))
         return [checkpoint_row(r) for r in rows]
+
+    def page_in_order(
+        self, connection: apsw.Connection, after: tuple[int, str | None], limit: int
+    ) -> list[CheckpointRow]:
+        """Give checkpoints, hidden ones too, by (stream, checkpoint_id), above such a key; None: below all ids."""
+        stream, checkpoint_id = after
+        key = b"" if checkpoint_id is None else to_key(checkpoint_id)
+        return [checkpoint_row(r) for r in all_rows(connection, self._PAGE_IN_ORDER, (stream, key, limit))]
 
     def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
         """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""

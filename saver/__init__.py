@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .saver import EventLogSaver
 from .threads import ThreadInfo
+from .verifying import CheckpointFinding
 
-__all__ = ["EventLogSaver", "ThreadInfo"]
+__all__ = ["CheckpointFinding", "EventLogSaver", "ThreadInfo"]

@@ -15,12 +15,12 @@ from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.reachability import needed_ancestors, versioned_channels
 
-__all__ = ["Remover"]
+__all__ = ["Remover", "may_be_delta"]
 
 Decide = Callable[[apsw.Connection], NewEvent | None]
 
 
-def _may_be_delta(channel: str) -> bool:
+def may_be_delta(channel: str) -> bool:
     """Rule out LangGraph's own channels, which come and go at every step, but are never delta channels."""
     return not channel.startswith(("__", "branch:to:"))
 
@@ -118,7 +118,7 @@ class Remover:
         needed: set[str] = set()
         for row in boundary:
             path = needed_ancestors(
-                self._views, self._log.reader, connection, row, may_be_delta=_may_be_delta, also=also
+                self._views, self._log.reader, connection, row, may_be_delta=may_be_delta, also=also
             )
             needed |= {ancestor.checkpoint_id for ancestor in path}
         return needed
