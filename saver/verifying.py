@@ -6,7 +6,7 @@ carried value, a copy. Memory grows with the damaged checkpoints of one stream, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import apsw
@@ -107,20 +107,27 @@ def _unreadable(
 def _lost_channels(
     core: Core, connection: apsw.Connection, gatherer: Gatherer, row: CheckpointRow
 ) -> CheckpointFinding | None:
-    lost: dict[str, LogDamagedError] = {}
     try:
         with core.log.database.translating():
             gathered = gatherer.gather(row)
     except LogDamagedError:
         return None  # found already
     versioned = version_names(gathered.channel_versions) or set()
-    for channel in sorted(filter(may_be_delta, versioned.difference(gathered.channels))):
+    candidates = sorted(filter(may_be_delta, versioned.difference(gathered.channels)))
+
+    def failure(channels: Sequence[str]) -> LogDamagedError | None:
         try:
             with core.log.database.translating():
-                delta_channel_history(gatherer, core.views.history.generations(connection, row), (channel,))
+                delta_channel_history(gatherer, core.views.history.generations(connection, row), channels)
         except LogDamagedError as e:
-            lost[channel] = e
-    return _finding(core, connection, row, next(iter(lost.values())), tuple(lost)) if lost else None
+            return e
+        return None
+
+    why = failure(candidates) if candidates else None  # all in one walk: mostly, nothing is wrong
+    if why is None:
+        return None
+    lost = tuple(channel for channel in candidates if failure((channel,)) is not None)
+    return _finding(core, connection, row, why, lost)
 
 
 def _finding(
