@@ -7,8 +7,9 @@ import time
 
 import apsw
 
-from ..eventlog.errors import LogBusyError
+from ..eventlog.errors import CorruptRecordError, EventLogError, LogBusyError
 from ..eventlog.log import EventLog
+from ..eventlog.reader import Row
 from ..eventlog.sql import one_row, the_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
@@ -88,7 +89,7 @@ def rebuild(log: EventLog) -> int:
                 )
             rows = log.reader.page(connection, position, _BATCH)
             for row in rows:
-                shadow.apply(connection, log.reader.to_event(row))
+                _apply(shadow, connection, log, row)
             if len(rows) < _BATCH:
                 shadow.metadata_index.take_in_new(connection)
                 generation = _swap(connection, shadow)
@@ -98,6 +99,19 @@ def rebuild(log: EventLog) -> int:
     with log.database.writing() as connection:
         _drop(connection, _OLD)
     return generation
+
+
+def _apply(shadow: BuiltIn, connection: apsw.Connection, log: EventLog, row: Row) -> None:
+    event = log.reader.to_event(row)
+    try:
+        shadow.apply(connection, event)
+    except (EventLogError, apsw.Error):
+        raise
+    except Exception as e:
+        # Well formed, but not what a saver appends: a put that is about no stream, metadata that is no map.
+        raise CorruptRecordError(
+            f"what it says cannot be: {type(e).__name__}", path=log.path, position=event.position
+        ) from e
 
 
 def wait_for_another(log: EventLog) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 
+from ..eventlog.errors import LogDamagedError
 from ..eventlog.event import DeleteForRuns, DeleteThread, NewEvent, Prune, Removal
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
@@ -102,7 +103,8 @@ class Remover:
         going = doomed | hidden
         needed = self._needed(connection, [row for row in rows if row.checkpoint_id not in going], going)
         address = self._log.keys.address(connection, stream)
-        assert address is not None
+        if address is None:
+            raise LogDamagedError(f"stream {stream} is not in {self._log.path}. verify() lists all damage")
         return Removal(
             *address,
             removed=tuple(row.checkpoint_id for row in rows if row.checkpoint_id in going - needed),

@@ -50,7 +50,7 @@ def fill(saver: EventLogSaver) -> None:
                 "channel_versions": {"turn": f"{n}.0", "log": f"{n}.0", "rare": "1.0", "branch:to:node": "1.0"},
             }
             parent = {1: None, 6: "e2", 7: "e5"}.get(n, f"e{n - 1}")
-            saver.put(make.config(thread, parent), checkpoint, {"step": n}, {})
+            saver.put(make.config(thread, parent), checkpoint, {"step": n, "owner": "ann"}, {})
             writes = [("log", [f"turn {n}"]), *([("rare", n)] if n == 1 else [])]
             saver.put_writes(make.config(thread, f"e{n}"), writes, f"task {n}")
     saver.copy_thread("delta 2", "delta 3")
@@ -147,7 +147,8 @@ class Seen:
             return
         if found is None:
             self.missing.append(name)
-        elif found != truth.tuples[name]:
+            return
+        if found != truth.tuples[name]:
             self.different.append(name)
         channels = truth.lost_channels[name]
         if self._histories(saver, truth, name, channels) is None:
