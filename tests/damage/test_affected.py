@@ -12,7 +12,6 @@ from langgraph_eventlog.saver import CheckpointFinding, EventLogSaver
 from .logs import Name, Seen, Truth, config, untriggered
 
 
-
 def affected(saver: EventLogSaver) -> dict[Name, tuple[str, ...]]:
     found = [f for f in saver.verify() if isinstance(f, CheckpointFinding)]
     named = {Name(f.thread_id, f.checkpoint_ns, f.checkpoint_id): f.channels for f in found}
@@ -29,7 +28,7 @@ def by_brute_force(saver: EventLogSaver, truth: Truth) -> dict[Name, tuple[str, 
         assert error.path == saver.path
         assert saver.path in str(error)
         assert f"event {error.position} " in str(error)
-    return {name: () for name in seen.failed} | {name: tuple(channels) for name, channels in seen.lost.items()}
+    return dict.fromkeys(seen.failed, ()) | {name: tuple(channels) for name, channels in seen.lost.items()}
 
 
 def test_a_log_that_is_whole_names_none(copy: Callable[[], Path], opened: Callable[[Path], EventLogSaver]) -> None:

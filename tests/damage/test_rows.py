@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from langgraph_eventlog.eventlog import EventLogError, Kind, LogDamagedError
 from langgraph_eventlog.eventlog.integrity import digest_of
@@ -163,7 +164,7 @@ TABLES_OF_THE_LOG = {
     "erased": ["position", "kind", "inner"],
     "projection": ["name", "schema_version", "progress"],
 }
-ROWS = [(table, column) for table, columns in TABLES_OF_THE_LOG.items() for column in columns]
+ROWS = [(table, column) for table, columns in TABLES_OF_THE_LOG.items() for column in (*columns, "a missing row")]
 
 
 def damaged_value(value: Any) -> Any:
@@ -198,23 +199,19 @@ def use(saver: EventLogSaver) -> list[EventLogError]:
 
 
 @pytest.mark.parametrize(("table", "column"), ROWS, ids=[f"{table}.{column}" for table, column in ROWS])
-@pytest.mark.parametrize("what", ["changed", "missing"])
 def test_a_damaged_row_beside_the_events_is_right_or_our_error_for_readers_and_writers(
     copy: Callable[[], Path],
     opened: Callable[[Path], EventLogSaver],
     truth: Truth,
     table: str,
     column: str,
-    what: str,
 ) -> None:
-    if what == "missing" and column != TABLES_OF_THE_LOG[table][0]:
-        pytest.skip("a row is missing once")
     path = copy()
     with untriggered(path) as connection:
         connection.pragma("ignore_check_constraints", "ON")
         key = "name" if table == "projection" else "rowid"
         for (row,) in connection.execute(f"SELECT {key} FROM {table}").fetchall():
-            if what == "missing":
+            if column == "a missing row":
                 connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (row,))
                 continue
             (value,) = next(connection.execute(f"SELECT {column} FROM {table} WHERE {key} = ?", (row,)))
@@ -261,11 +258,9 @@ def test_a_damaged_projection_is_found_and_a_rebuild_repairs_it(
         else:
             changes = 0
             for damage in (f"{column} || x'00ff'", f"coalesce({column}, 0) + 1", f"{column} || '?'", "7", "x'07'"):
-                try:
+                with contextlib.suppress(apsw.ConstraintError, apsw.SQLError):  # what the column does not take
                     connection.execute(f"UPDATE OR IGNORE {table} SET {column} = {damage}")
                     changes += connection.changes()
-                except Exception as e:  # a type that the column does not take
-                    assert "cannot store" in str(e) or "NOT NULL" in str(e) or "no such column" in str(e)
             assert changes
     saver = opened(path)
     Seen(saver, truth)
