@@ -294,6 +294,11 @@ def make_corpus(folder: Path) -> None:
     new = WHOLE.data.replace(b"text", b"words", 3)
     patch = value.Patch(3, WHOLE.tag, len(new), record.patch_frame(WHOLE.data, new))
     take("value", "patch", b"\x03" + plain.pack(value.encode_value(patch, {3: 2})))
+    similar = PutWrites("c", "task", "", (Write("x", 0, Whole(WHOLE.tag, new)), Write("x", 1, LIST)))
+    base_body = body_codec.encode_body(EVENTS[4], frozenset())
+    patched = record.encode_patch(body_codec.encode_body(similar, frozenset()), 4, base_body, at_most=1_000)
+    assert patched is not None
+    take("record", "patch", bytes([Kind.PUT_WRITES]) + patched)
     everything = [
         None,
         True,
@@ -356,7 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task = progress.add_task("", total=options.inputs)
         done = 0
         while done < options.inputs and failed == 0:
-            faulthandler.dump_traceback_later(HANG_S, exit=True)
+            faulthandler.dump_traceback_later(HANG_S, exit=True, file=sys.__stderr__)
             some = min(2_000, options.inputs - done)
             found, failure = run(fuzzer, some)
             counts += found

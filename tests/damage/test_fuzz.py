@@ -1,8 +1,7 @@
-"""The fuzzer's corpus, and some inputs made of it: only errors of this project's come out. `fuzz.py` is the long version."""
+"""The fuzzer's corpus, and inputs made of it: only errors of this project's come out. The long version: `fuzz.py`."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def test_the_corpus_is_small_and_has_every_kind() -> None:
         assert any(name.startswith(f"body-{kind.name.lower()}-") for name in names), kind
     for form in ("whole", "carried", "listof", "splice", "dictof", "edit", "patch"):
         assert any(name.startswith(f"value-{form}-") for name in names), form
-    for codec in ("put-00", "put-11", "put_writes-20"):
+    for codec in ("put-11", "put_writes-00", "patch"):
         assert any(name.startswith(f"record-{codec}-") for name in names), codec
 
 
@@ -82,8 +81,8 @@ def test_a_type_that_is_not_checked_would_be_found(monkeypatch: pytest.MonkeyPat
 def test_an_input_that_fails_is_kept_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for given in load_corpus()[::8]:
-        fuzz.keep(given, tmp_path, "seed")
+    for one in load_corpus()[::8]:
+        fuzz.keep(one, tmp_path, "seed")
     assert main(["--inputs", "500", "--seed", "3", "--corpus", str(tmp_path)]) == 0
     assert "500 inputs" in capsys.readouterr().out
     monkeypatch.setattr(
@@ -91,4 +90,4 @@ def test_an_input_that_fails_is_kept_and_tried_again(
     )
     assert main(["--inputs", "500", "--seed", "3", "--corpus", str(tmp_path)]) == 1
     assert len(list(tmp_path.glob("*-failed-*.bin"))) == 1
-    assert Counter(given.target for given in load_corpus(tmp_path)).total() > 8
+    assert len(load_corpus(tmp_path)) == len(load_corpus()[::8]) + 1
