@@ -116,7 +116,7 @@ class OpenedRecord:
 def is_record_row(row: RecordRow) -> bool:
     """Tell whether the columns hold what they can: a flipped bit in a row's header changes what SQLite reads."""
     kind, stream, record, digest = row
-    return type(kind) is int and (stream is None or type(stream) is int) and type(record) is type(digest) is bytes
+    return isinstance(kind, int) and (stream is None or type(stream) is int) and type(record) is type(digest) is bytes
 
 
 def _body_of_base(position: int, kind: int, row: RecordRow | None, base: int) -> bytes:

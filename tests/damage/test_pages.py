@@ -21,7 +21,7 @@ def damage(part: str, cases: int, whole: Path, folder: Path) -> dict[str, int]:
     """Run a part of pages.py in a process of its own, and give what happened."""
     shutil.copy(whole, folder / "whole.db")
     done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", PAGES, part, folder, SEED, str(LONG or cases)],
+        [sys.executable, "-W", "error::ResourceWarning", PAGES, part, folder, SEED, str(max(LONG, cases))],
         capture_output=True,
         text=True,
         timeout=1_200 + LONG,
@@ -29,7 +29,7 @@ def damage(part: str, cases: int, whole: Path, folder: Path) -> dict[str, int]:
     )
     assert done.returncode == 0, f"{done.returncode}: {done.stderr}"
     outcomes: dict[str, int] = json.loads(done.stdout)
-    assert outcomes["cases"] == (LONG or cases)
+    assert outcomes["cases"] == (max(LONG, cases))
     return outcomes
 
 
