@@ -228,6 +228,9 @@ def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogE
             return LogDamagedError(f"{path} is damaged: {type(e).__name__}. verify() lists all damage")
         case apsw.SQLError() if "unsupported file format" in str(e):
             return LogDamagedError(f"{path} is damaged: its header says that it has an unsupported file format")
+        case apsw.SQLError():
+            # Statements are constants: it is the schema that is not what it was.
+            return LogDamagedError(f"{path} is damaged: {e}. verify() lists all damage")
         case apsw.ConstraintError():
             # What the log and its projections write breaks no rule of the schema, unless what they read was wrong.
             return LogDamagedError(f"{path} is damaged: {e}. Nothing was changed; verify() lists all damage")
