@@ -41,14 +41,14 @@ def test_a_damaged_header_is_refused_or_makes_no_difference(whole: Path, tmp_pat
 
 
 def test_what_is_read_of_a_damaged_file_is_right_or_an_error_or_found_by_verify(whole: Path, tmp_path: Path) -> None:
-    outcomes = damage("pages", 400, whole, tmp_path)
+    outcomes = damage("pages", 300, whole, tmp_path)
     assert min(outcomes["read: an error"], outcomes["found by verify()"], outcomes["read: as it was"]) > 0
 
 
 def test_a_rebuild_repairs_projections_whose_pages_are_damaged(whole: Path, tmp_path: Path) -> None:
-    damage("projections", 80, whole, tmp_path)
+    damage("projections", 60, whole, tmp_path)
 
 
 def test_a_damaged_wal_loses_the_last_commits_whole_and_only_an_anchor_tells(whole: Path, tmp_path: Path) -> None:
-    outcomes = damage("wal", 120, whole, tmp_path)
+    outcomes = damage("wal", 80, whole, tmp_path)
     assert min(outcomes["nothing lost"], outcomes["commits lost, found against an anchor"]) > 0
