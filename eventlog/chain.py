@@ -31,7 +31,8 @@ _BEYOND = "SELECT (SELECT max(position) FROM event), (SELECT max(position) FROM 
 _BEFORE = "SELECT (SELECT min(position) FROM event), (SELECT min(position) FROM erased)"
 _KIND = "SELECT kind FROM event WHERE position = ?1 UNION ALL SELECT kind FROM erased WHERE position = ?1"
 _INTEGER_OR_NULL = (int, type(None))
-_EVENT_TYPES = (int, int, int, _INTEGER_OR_NULL, bytes, bytes, bytes)
+_TEXT_OR_NULL = (str, type(None))
+_EVENT_TYPES = (int, int, int, _INTEGER_OR_NULL, *(bytes,) * 3, _INTEGER_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL)
 _STUB_TYPES = (int, int, bytes)
 _MAX_BYTES_OF_RECORDS = 64 * 1024 * 1024
 
@@ -73,6 +74,10 @@ class ChainCheck:
     def _check_batch(self, connection: apsw.Connection, after: int) -> Iterator[Finding]:
         rows = all_rows(connection, _ROWS, (after, _BATCH))
         full = len(rows) == _BATCH
+        if any(row[0] <= before for before, row in zip([after, *(row[0] for row in rows)], rows, strict=False)):
+            yield Finding("sqlite", None, f"the events behind {after} are not in the order of their positions")
+            self._after = self._head
+            return
         rows = [row for row in rows if row[0] <= self._head]
         last = rows[-1][0] if rows and full else self._head
         stubs = all_rows(connection, _STUBS, (after, last))

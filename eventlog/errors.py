@@ -238,8 +238,10 @@ def _translation(e: BaseException, path: str, busy_timeout_ms: int) -> EventLogE
             return NotAnEventLogError(f"{path} is not a SQLite database (or its header is damaged): {e}", path=path)
         case apsw.CorruptError() | apsw.SchemaChangeError() | UnicodeDecodeError():
             return LogDamagedError(f"{path} is damaged: {type(e).__name__}. verify() lists all damage")
-        case apsw.SQLError() if "unsupported file format" in str(e):
-            return LogDamagedError(f"{path} is damaged: its header says that it has an unsupported file format")
+        case apsw.SQLError() | apsw.ConstraintError():
+            # Statements are constants, and what is written breaks no rule of the schema unless what was read was wrong:
+            # it is the schema that is not what it was, or the header, or a row.
+            return LogDamagedError(f"{path} is damaged: {e}. Nothing was changed; verify() lists all damage")
         case apsw.ConnectionClosedError():
             return LogClosedError(f"{path} is closed")
         case apsw.IOError():

@@ -13,7 +13,7 @@ class Finding:
 
     Attributes:
         code: what it is, a word that stays the same: "digest", "link", "gap", "head", "anchor", "record", "base",
-            "erased", "stream", "schema", "meta", "sqlite", "projection".
+            "erased", "stream", "schema", "meta", "sqlite", "projection", "checkpoint".
         position: the event it is about, if it is about one.
         message: for people.
     """

@@ -34,7 +34,7 @@ from .follower import Follower
 from .group_commit import Append, GenerationChangedError, GroupCommit
 from .log_aio import AsyncLogTwins
 from .opening import Found, absolute, check_schema, create, look, prepare_folder, use_journal
-from .reader import EventReader, Row, touches
+from .reader import EventReader, Row, head_of, touches
 from .sql import one_row, the_row
 from .steps import CallQueue, Steps, perform, perform_async
 from .streams import StreamKeys
@@ -308,7 +308,7 @@ class EventLog(AsyncLogTwins):
                 )
         elif generation != self._generation:
             raise GenerationChangedError
-        return Head(position, link), bool(erased)
+        return head_of(self.path, position, link), bool(erased)
 
     # Reading.
 

@@ -18,7 +18,7 @@ from .integrity import digest_of
 from .record import RecordFormatError
 from .value import Stored
 
-__all__ = ["OpenedRecord", "RecordRow"]
+__all__ = ["OpenedRecord", "RecordRow", "is_record_row"]
 
 # Kind, stream, record and digest.
 RecordRow = tuple[int, int | None, bytes, bytes]
@@ -67,8 +67,10 @@ class OpenedRecord:
     def __init__(self, path: str, position: int, row: RecordRow, base: RecordRow | None = None) -> None:
         self._path, self._position = path, position
         self._kind, self.stream, record, digest = row
-        self.size = len(record)
         self._data: PutWrites | None = None
+        if not is_record_row(row):
+            raise CorruptRecordError("a column holds what it cannot hold", path=path, position=position)
+        self.size = len(record)
         if digest_of(record) != digest:
             raise CorruptRecordError(
                 "its record does not match its digest", path=path, position=position, code="digest"
@@ -122,9 +124,21 @@ class OpenedRecord:
             raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
 
 
+def is_record_row(row: RecordRow) -> bool:
+    """Tell whether the columns hold what they can: a flipped bit in a row's header changes what SQLite reads."""
+    kind, stream, record, digest = row
+    return isinstance(kind, int) and (stream is None or type(stream) is int) and type(record) is type(digest) is bytes
+
+
 def _body_of_base(position: int, kind: int, row: RecordRow | None, base: int) -> bytes:
     """Give what a put_writes is a patch to: the body of an earlier one, which is none itself."""
-    if kind != Kind.PUT_WRITES or base >= position or row is None or row[0] != Kind.PUT_WRITES:
+    if (
+        kind != Kind.PUT_WRITES
+        or base >= position
+        or row is None
+        or row[0] != Kind.PUT_WRITES
+        or not is_record_row(row)
+    ):
         raise RecordFormatError("it is a patch to what is not there, or where none may be")
     _, _, record, digest = row
     if digest_of(record) != digest:

@@ -9,7 +9,7 @@ from typing import Any
 import apsw
 
 from .bounded import Bounded, Recent
-from .errors import CorruptRecordError
+from .errors import CorruptRecordError, LogDamagedError
 from .event import DeleteForRuns, EventData, Field, Head, Kind, Prune, RecordedEvent
 from .opened import OpenedRecord, RecordRow
 from .record import base_of_patch
@@ -17,7 +17,7 @@ from .resolve import Resolver
 from .sql import all_rows, one_row, the_row
 from .value import Stored
 
-__all__ = ["EventReader", "Row", "touches"]
+__all__ = ["EventReader", "Row", "head_of", "touches"]
 
 _COLUMNS = """
 SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
@@ -35,6 +35,8 @@ _MAX_BYTES_OF_RECORDS = 64 * 1024 * 1024
 # So many are asked for in one query.
 _FEW = 16
 _RECORDS = f"SELECT position, kind, stream, record, digest FROM event WHERE position IN ({', '.join('?' * _FEW)})"
+# Of recorded_at, link, thread, thread_id and checkpoint_ns: with a stream, and without.
+_TYPES_OF_OTHERS = ((int, bytes, int, str, str), (int, bytes, *(type(None),) * 3), (int, bytes, int, type(None), str))
 
 Row = tuple[Any, ...]
 
@@ -47,8 +49,7 @@ class EventReader:
 
     def head(self, connection: apsw.Connection) -> Head:
         """Give the newest event's position and link."""
-        position, link = the_row(connection, _HEAD)
-        return Head(position, link)
+        return head_of(self._path, *the_row(connection, _HEAD))
 
     def data(self, connection: apsw.Connection, position: int) -> tuple[int | None, EventData, int] | None:
         """Give (stream, data, size of the record) of an event, without what else a RecordedEvent knows.
@@ -117,11 +118,19 @@ class EventReader:
         """Give the rows of up to `limit` events after a position, in order.
 
         They are of all events, or of those that may be about a thread.
+
+        Raises:
+            LogDamagedError: SQLite gives them in another order.
         """
         if thread is None:
             rows = all_rows(connection, _AFTER, (after, limit))
         else:
             rows = all_rows(connection, _AFTER_IN_THREAD, (thread, after, limit))
+        for row in rows:
+            # What SQLite finds in a damaged tree may come in any order, and whoever goes on behind it never ends.
+            if row[0] <= after:
+                raise LogDamagedError(f"{self._path} is damaged: event {row[0]} comes after event {after}")
+            after = row[0]
         return [(*row, self.base_of(connection, row[4])) for row in rows]
 
     def base_of(self, connection: apsw.Connection, record: bytes) -> RecordRow | None:
@@ -138,6 +147,9 @@ class EventReader:
         """
         position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns, base = row
         data = OpenedRecord(self._path, position, (kind, stream, record, digest), base).data()
+        others = (type(recorded_at), type(link), type(thread), type(thread_id), type(checkpoint_ns))
+        if others not in _TYPES_OF_OTHERS:
+            raise CorruptRecordError("a column holds what it cannot hold", path=self._path, position=position)
         if stream is not None and thread_id is None:
             raise CorruptRecordError("its stream is not in the file", path=self._path, position=position, code="stream")
         return RecordedEvent(
@@ -153,6 +165,17 @@ class EventReader:
             stream=stream,
             thread=thread,
         )
+
+
+def head_of(path: str, position: int, link: bytes) -> Head:
+    """Give the head that the table `meta` says.
+
+    Raises:
+        LogDamagedError: it holds what it cannot hold.
+    """
+    if type(position) is not int or type(link) is not bytes:
+        raise LogDamagedError(f"{path} is damaged: the table meta holds what it cannot hold")
+    return Head(position, link)
 
 
 def touches(event: RecordedEvent, thread_id: str) -> bool:

@@ -176,7 +176,8 @@ def read_bases(record: bytes) -> tuple[int, ...]:
 
 def base_of_patch(record: bytes) -> int | None:
     """Give the position that a record is a patch to; None if it is none, or damaged."""
-    if record[1:2] != bytes((_PATCH,)):
+    # What SQLite reads of a damaged row may be anything.
+    if type(record) is not bytes or record[1:2] != bytes((_PATCH,)):
         return None
     try:
         bases = read_bases(record)

@@ -79,6 +79,8 @@ def _check_tables(connection: apsw.Connection, builtin: BuiltIn) -> Iterator[Fin
         yield from _compare(connection, table)
     if not _is_as_made(connection, "metadata_index_key", KEY_DDL):
         yield Finding("projection", None, "the table metadata_index_key is missing, or not what it should be")
+    elif one_row(connection, "SELECT 1 FROM main.metadata_index_key WHERE typeof(name) <> 'text'"):
+        yield Finding("projection", None, "metadata_index_key holds a name that is none")
     assert {table.name for table in builtin.tables} == set(TABLES)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -11,9 +11,9 @@ import apsw
 from ..eventlog.sql import all_rows, one_row, the_row
 from .ids import from_key, to_key
 from .metadata import OTHER_SQL, IndexKey, index_key, run_key
-from .table import ABOVE_ALL, Table
+from .table import ABOVE_ALL, OR_NULL, Table, check_progress, check_row, row_types
 
-__all__ = ["COLUMNS", "INDEXED", "CheckpointRow", "History", "Indexed", "below_key", "checkpoint_row"]
+__all__ = ["COLUMNS", "INDEXED", "CheckpointRow", "History", "Indexed", "below_key", "page_below"]
 
 
 class CheckpointRow(NamedTuple):
@@ -40,6 +40,8 @@ class CheckpointRow(NamedTuple):
     metadata: bytes
 
 
+_TYPES = row_types(int, bytes, int, int, (bytes, OR_NULL), int, int, bytes)
+_FACTS = row_types(int, int)
 # How many ancestors are read at a time.
 _FEW = 16
 _MANY = 64
@@ -132,6 +134,10 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
         "step": _PAGE_BY_STEP,
     }
 
+    _PAGE_IN_ORDER = f"""
+SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE (h.stream, h.checkpoint_id) > (?1, ?2)
+ORDER BY h.stream, h.checkpoint_id LIMIT ?3"""
+
     # The row of an id, its parent's, and so on. NOT INDEXED: as above.
     _LINEAGE = f"""
 WITH RECURSIVE h AS (
@@ -156,7 +162,8 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
         connection.execute(self.sql(self.ADD), values)
         if connection.changes():
             return None
-        hidden, size = the_row(connection, self.sql(self._FACTS), values[:2])
+        hidden, size = old = the_row(connection, self.sql(self._FACTS), values[:2])
+        check_row(old, _FACTS)
         connection.execute(self.sql(self._REPLACE), values)
         return bool(hidden), size
 
@@ -188,6 +195,7 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
         """Remove a checkpoint; give its (hidden, size), None if it was not there."""
         old = one_row(connection, self.sql(self._FACTS), (stream, to_key(checkpoint_id)))
         connection.execute(self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
+        check_row(old or (0, 0), _FACTS)
         return None if old is None else (bool(old[0]), old[1])
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
@@ -235,20 +243,32 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
         else:
             keys = (like.get("run_id"), like.get("source"), like.get("step"))
             rows = all_rows(connection, self._PAGE_OF_STREAM_LIKE, (*bindings, *keys))
-        return [checkpoint_row(r) for r in rows]
+        found = [checkpoint_row(r) for r in rows]
+        check_progress(is_further=not found or below is None or found[-1].checkpoint_id < below)
+        return found
 
     def page_of_all(
         self, connection: apsw.Connection, below: tuple[str, int] | None, limit: int
     ) -> list[CheckpointRow]:
         """Give all streams' visible checkpoints, newest first by (checkpoint_id, stream), strictly below such a key."""
-        return [checkpoint_row(r) for r in all_rows(connection, self._PAGE_OF_ALL, (*below_key(below), limit))]
+        return page_below(all_rows(connection, self._PAGE_OF_ALL, (*below_key(below), limit)), below)
 
     def page_by(
         self, connection: apsw.Connection, column: Indexed, key: IndexKey, below: tuple[str, int] | None, limit: int
     ) -> list[CheckpointRow]:
         """Do as `page_of_all`, through an index: all whose metadata may be so, and some that are not: compare them."""
-        rows = all_rows(connection, self._PAGE_BY[column], (key, *below_key(below), limit))
-        return [checkpoint_row(r) for r in rows]
+        return page_below(all_rows(connection, self._PAGE_BY[column], (key, *below_key(below), limit)), below)
+
+    def page_in_order(
+        self, connection: apsw.Connection, after: tuple[int, str | None], limit: int
+    ) -> list[CheckpointRow]:
+        """Give checkpoints, hidden ones too, by (stream, checkpoint_id), above such a key; None: below all ids."""
+        stream, checkpoint_id = after
+        key = b"" if checkpoint_id is None else to_key(checkpoint_id)
+        found = [checkpoint_row(r) for r in all_rows(connection, self._PAGE_IN_ORDER, (stream, key, limit))]
+        last = (found[-1].stream, found[-1].checkpoint_id) if found and checkpoint_id is not None else None
+        check_progress(is_further=last is None or checkpoint_id is None or last > (stream, checkpoint_id))
+        return found
 
     def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
         """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""
@@ -278,9 +298,21 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
 
 def checkpoint_row(row: tuple[Any, ...]) -> CheckpointRow:
     """Give what a row of COLUMNS says."""
+    check_row(row, _TYPES)
     stream, checkpoint_id, position, applied, parent_id, hidden, size, metadata = row
     parent = None if parent_id is None else from_key(parent_id)
     return CheckpointRow(stream, from_key(checkpoint_id), position, applied, parent, hidden, size, metadata)
+
+
+def page_below(rows: Iterable[tuple[Any, ...]], below: tuple[str, int] | None) -> list[CheckpointRow]:
+    """Give what rows of COLUMNS say, a page of those below a (checkpoint_id, stream), the last the least.
+
+    Raises:
+        LogDamagedError: a row cannot be read, or they are not below it.
+    """
+    found = [checkpoint_row(row) for row in rows]
+    check_progress(is_further=not found or below is None or (found[-1].checkpoint_id, found[-1].stream) < below)
+    return found
 
 
 def below_key(below: tuple[str, int] | None) -> tuple[bytes, int]:

@@ -40,7 +40,9 @@ def from_key(key: bytes) -> str:
     Raises:
         LogDamagedError: it is no id's.
     """
-    return _from_key_cached(key) if len(key) <= _MAX_CACHED else _from_key(key)
+    if type(key) is bytes:
+        return _from_key_cached(key) if len(key) <= _MAX_CACHED else _from_key(key)
+    raise _unreadable()  # a flipped bit in a row's header changes what SQLite reads
 
 
 def _to_key(text: str) -> bytes:
@@ -61,7 +63,11 @@ def _from_key(key: bytes) -> str:
             return key[_UUID_SIZE + 1 :].decode()
     except UnicodeDecodeError:
         pass
-    raise LogDamagedError("a row of a projection is damaged: its id cannot be read. verify() lists all damage")
+    raise _unreadable()
+
+
+def _unreadable() -> LogDamagedError:
+    return LogDamagedError("a row of a projection is damaged: its id cannot be read. verify() lists all damage")
 
 
 # A put hands the same few ids to several tables. Long ones, which nobody needs, are not kept in memory.

@@ -15,10 +15,10 @@ import apsw
 from ..eventlog.errors import LogDamagedError
 from ..eventlog.plain import PlainDataError, unpack
 from ..eventlog.sql import all_rows
-from .history import COLUMNS, CheckpointRow, below_key, checkpoint_row
+from .history import COLUMNS, CheckpointRow, below_key, page_below
 from .ids import from_key, to_key
 from .metadata import OTHER_SQL, IndexKey, field, index_key
-from .table import Table
+from .table import Table, check_progress, check_row, row_types
 
 __all__ = ["BELOW_ALL", "KEY_DDL", "MetadataIndex"]
 
@@ -31,6 +31,7 @@ CREATE TABLE metadata_index_key (
 
 # Streams are 1 and up.
 BELOW_ALL = (0, b"")
+_TYPES = row_types(int, bytes, bytes)
 _BATCH = 500
 _OF_KEY = f"""
 SELECT {COLUMNS} FROM metadata_index AS m CROSS JOIN history AS h NOT INDEXED
@@ -81,7 +82,9 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
 
     def declared(self, connection: apsw.Connection) -> dict[str, bool]:
         """Give the keys that the file names, and whether the index of each is complete."""
-        return {name: bool(complete) for name, complete in all_rows(connection, self._DECLARED)}
+        rows = all_rows(connection, self._DECLARED)
+        # A name that is damaged is none: it only makes listings slower, and verify() tells.
+        return {name: bool(complete) for name, complete in rows if type(name) is str}
 
     def look(self, connection: apsw.Connection) -> None:
         """Keep from now on what the file says is declared."""
@@ -109,6 +112,9 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
             LogDamagedError: a row's metadata cannot be read.
         """
         rows = all_rows(connection, self.sql(self._HISTORY), (*above, limit))
+        for row in rows:
+            check_row(row, _TYPES)
+        check_progress(is_further=not rows or (rows[-1][0], rows[-1][1]) > above)
         for stream, checkpoint_id, metadata in rows:
             try:
                 unpacked = unpack(metadata)
@@ -168,5 +174,4 @@ WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
 
         All of those whose field may be equal to a value of this key, and some that are not: compare them.
         """
-        rows = all_rows(connection, self._PAGE, (name, value, *below_key(below), limit))
-        return [checkpoint_row(row) for row in rows]
+        return page_below(all_rows(connection, self._PAGE, (name, value, *below_key(below), limit)), below)

@@ -15,7 +15,7 @@ from ..eventlog.event import PutWrites
 from ..eventlog.sql import all_rows, the_row
 from ..eventlog.value import Stored
 from .ids import from_key, to_key
-from .table import Table
+from .table import Table, check_row, row_types
 
 __all__ = ["EffectiveWrite", "PendingWrites", "WritesRow", "effective"]
 
@@ -42,6 +42,8 @@ class WritesRow(NamedTuple):
     size: int
 
 
+_TYPES = row_types(int, bytes, *(int,) * 5)
+_COUNTS = row_types(int, int)
 _COLUMNS = "stream, checkpoint_id, applied, ordinal, position, writes, bytes"
 # How many checkpoints are asked for in one query: few forms of it, so that each is prepared once.
 _FEW = 16
@@ -94,6 +96,8 @@ CREATE TABLE pending_writes@ (
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
         """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""
         rows = all_rows(connection, self.sql(self._REMOVE), (stream, to_key(checkpoint_id)))
+        for row in rows:
+            check_row(row, _COUNTS)
         return sum(writes for writes, _ in rows), sum(size for _, size in rows)
 
     def remove_stream(self, connection: apsw.Connection, stream: int) -> None:
@@ -129,6 +133,7 @@ CREATE TABLE pending_writes@ (
 
 
 def _row(row: tuple[Any, ...]) -> WritesRow:
+    check_row(row, _TYPES)
     stream, key, *others = row
     return WritesRow(stream, from_key(key), *others)
 

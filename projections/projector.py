@@ -23,7 +23,8 @@ from .registered import RegisteredProjection
 
 __all__ = ["Projector"]
 
-_VERSIONS = "SELECT name, schema_version FROM projection"
+# CAST: what is damaged is a version that nobody knows, and rebuilt.
+_VERSIONS = "SELECT name, CAST(schema_version AS INTEGER) FROM projection"
 
 
 class Projector:

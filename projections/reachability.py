@@ -18,7 +18,7 @@ from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .builtin import BuiltIn
 from .history import CheckpointRow
 
-__all__ = ["needed_ancestors", "versioned_channels"]
+__all__ = ["needed_ancestors", "version_names", "versioned_channels"]
 
 
 def needed_ancestors(
@@ -39,7 +39,7 @@ def needed_ancestors(
     put = _put(reader, connection, row)
     if put is None:
         return []
-    versions = _version_names(reader.resolver(connection).channel_versions(row.position, put))
+    versions = version_names(reader.resolver(connection).channel_versions(row.position, put))
     candidates = None
     if versions is not None and also is not None:
         candidates = {name for name in versions.union(also) - set(put.channels) if may_be_delta(name)}
@@ -69,7 +69,7 @@ def versioned_channels(
     resolver = reader.resolver(connection)
     for row in rows:
         put = _put(reader, connection, row)
-        versions = None if put is None else _version_names(resolver.channel_versions(row.position, put))
+        versions = None if put is None else version_names(resolver.channel_versions(row.position, put))
         if versions is None:
             return None
         names |= versions
@@ -81,7 +81,7 @@ def _put(reader: EventReader, connection: apsw.Connection, row: CheckpointRow) -
     return None if found is None else put_of(found[1])
 
 
-def _version_names(value: Value) -> set[str] | None:
+def version_names(value: Value) -> set[str] | None:
     """Give the channels that have a version; None if there are none, or they cannot be read without the serializer."""
     versions: Any = value
     if isinstance(value, Whole):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
 import apsw
 
-from ..eventlog.errors import LogBusyError
+from ..eventlog.errors import CorruptRecordError, EventLogError, LogBusyError, LogDamagedError
 from ..eventlog.log import EventLog
+from ..eventlog.reader import Row
 from ..eventlog.sql import one_row, the_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
@@ -41,6 +43,7 @@ NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generat
 TABLES = ("history", "pending_writes", "threads", "metadata_index")
 # Tables that earlier versions of this library had: files are rid of them when they are rebuilt.
 _RETIRED = ("latest",)
+_LEFTOVERS = tuple(name + suffix for suffix in (_SHADOW, _OLD) for name in TABLES)
 _KEY_DDL = KEY_DDL.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
 
 
@@ -73,15 +76,13 @@ def rebuild(log: EventLog) -> int:
     Raises:
         RebuildTakenOverError: another rebuild was begun.
         CorruptRecordError: an event cannot be read; the old tables stay.
+
+    Where the old tables are so damaged that SQLite cannot drop them, the whole file is written anew without them;
+    there are none then, until the new ones are complete.
     """
     shadow = BuiltIn(log.reader, StreamKeys(), suffix=_SHADOW)
     token = int.from_bytes(os.urandom(6), "big")
-    with log.database.writing() as connection:
-        _drop(connection, _SHADOW)
-        _drop(connection, _OLD)
-        create_tables(connection, shadow)
-        shadow.metadata_index.look(connection)
-        connection.execute(_MARK, (token,))
+    _begin_somehow(log, shadow, token)
     position = 0
     while True:
         with log.database.writing() as connection:
@@ -91,16 +92,59 @@ def rebuild(log: EventLog) -> int:
                 )
             rows = log.reader.page(connection, position, _BATCH)
             for row in rows:
-                shadow.apply(connection, log.reader.to_event(row))
+                _apply(shadow, connection, log, row)
             if len(rows) < _BATCH:
                 shadow.metadata_index.take_in_new(connection)
                 generation = _swap(connection, shadow)
                 break
             position = rows[-1][0]
             connection.execute(_MARK_PROGRESS, (position,))
-    with log.database.writing() as connection:
-        _drop(connection, _OLD)
+    try:
+        with log.database.writing() as connection:
+            _drop(connection, _OLD)
+    except LogDamagedError:
+        _cut_out(log, _LEFTOVERS)
     return generation
+
+
+def _begin_somehow(log: EventLog, shadow: BuiltIn, token: int) -> None:
+    """Begin, whatever is damaged of the tables.
+
+    SQLite cannot drop a table that is damaged, and may have to move its pages to make another.
+    """
+    for damaged in (_LEFTOVERS, (*_LEFTOVERS, *TABLES)):
+        try:
+            _begin(log, shadow, token)
+            return
+        except LogDamagedError:
+            if TABLES[0] in damaged:
+                for _ in log.read():  # raises if there is no way to have them again
+                    pass
+            with contextlib.suppress(LogDamagedError):
+                _cut_out(log, damaged)
+    _begin(log, shadow, token)
+
+
+def _begin(log: EventLog, shadow: BuiltIn, token: int) -> None:
+    with log.database.writing() as connection:
+        _drop(connection, _SHADOW)
+        _drop(connection, _OLD)
+        create_tables(connection, shadow)
+        shadow.metadata_index.look(connection)
+        connection.execute(_MARK, (token,))
+
+
+def _apply(shadow: BuiltIn, connection: apsw.Connection, log: EventLog, row: Row) -> None:
+    event = log.reader.to_event(row)
+    try:
+        shadow.apply(connection, event)
+    except (EventLogError, apsw.Error):
+        raise
+    except Exception as e:
+        # Well formed, but not what a saver appends: a put that is about no stream, metadata that is no map.
+        raise CorruptRecordError(
+            f"what it says cannot be: {type(e).__name__}", path=log.path, position=event.position
+        ) from e
 
 
 def wait_for_another(log: EventLog) -> bool:
@@ -145,3 +189,21 @@ def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
 def _drop(connection: apsw.Connection, suffix: str) -> None:
     for name in (*TABLES, *_RETIRED):
         connection.execute(f"DROP TABLE IF EXISTS {name}{suffix}")
+
+
+def _cut_out(log: EventLog, names: tuple[str, ...]) -> None:
+    """Remove tables that SQLite cannot drop: from the schema, and then from the file, by writing all of it anew."""
+    with log.database.exclusive() as connection:
+        connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
+        try:
+            connection.pragma("writable_schema", "ON")
+            with log.database.transaction(connection):
+                for name in names:
+                    connection.execute("DELETE FROM sqlite_schema WHERE tbl_name = ?", (name,))
+                    connection.execute("DELETE FROM projection WHERE name = ?", (name,))
+                connection.execute(_UNMARK)  # another's rebuild has lost its tables
+                connection.execute(NEXT_GENERATION)
+        finally:
+            connection.pragma("writable_schema", "RESET")
+            connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+        connection.execute("VACUUM")

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import ClassVar
+from itertools import product
+from typing import Any, ClassVar
 
+from ..eventlog.errors import LogDamagedError
 from .ids import ABOVE_ALL_IDS
 
-__all__ = ["ABOVE_ALL", "Table"]
+__all__ = ["ABOVE_ALL", "OR_NULL", "RowTypes", "Table", "check_progress", "check_row", "row_types"]
 
 # A (checkpoint_id, stream), the id as its key, that every other is below.
 ABOVE_ALL = (ABOVE_ALL_IDS, 0)
+
+# What the columns of a row may be.
+RowTypes = frozenset[tuple[type, ...]]
+OR_NULL = type(None)
+
+
+def row_types(*columns: type | tuple[type, ...]) -> RowTypes:
+    """Say what a row holds: for each column its type, or its types."""
+    return frozenset(product(*[column if isinstance(column, tuple) else (column,) for column in columns]))
+
+
+def check_row(row: Iterable[Any], types: RowTypes) -> None:
+    """Check what SQLite gave: STRICT lets nothing else in, but a flipped bit in a row's header changes what it reads.
+
+    Raises:
+        LogDamagedError: a column holds what it cannot hold.
+    """
+    if tuple(map(type, row)) not in types:
+        raise LogDamagedError("a row of a projection is damaged: it holds what it cannot hold. rebuild() mends that")
+
+
+def check_progress(*, is_further: bool) -> None:
+    """Check that a page of a table is further than the one before: whoever reads to the end would never get there.
+
+    Raises:
+        LogDamagedError: it is not.
+    """
+    if not is_further:
+        raise LogDamagedError("rows of a projection are not in their order. rebuild() mends that")
 
 
 class Table:

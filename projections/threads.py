@@ -13,9 +13,12 @@ import apsw
 
 from ..eventlog.sql import all_rows, one_row
 from .ids import from_key
-from .table import Table
+from .table import OR_NULL, Table, check_row, row_types
 
 __all__ = ["ThreadRow", "Threads"]
+
+_BYTES = (bytes, OR_NULL)
+_TYPES = row_types(int, str, *(int,) * 5, (str, OR_NULL), *(_BYTES,) * 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ ORDER BY a.last_activity DESC, a.thread DESC"""
 
 
 def _row(row: tuple[Any, ...]) -> ThreadRow:
+    check_row(row, _TYPES)
     facts = [*row]
     facts[9] = None if row[9] is None else from_key(row[9])
     return ThreadRow(*facts)

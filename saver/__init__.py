@@ -5,5 +5,6 @@ from __future__ import annotations
 from ..eventlog.rekeying import rekey
 from .saver import EventLogSaver
 from .threads import ThreadInfo
+from .verifying import CheckpointFinding
 
-__all__ = ["EventLogSaver", "ThreadInfo", "rekey"]
+__all__ = ["CheckpointFinding", "EventLogSaver", "ThreadInfo", "rekey"]

@@ -16,6 +16,8 @@ from langgraph.checkpoint.base import (
 )
 
 from ..eventlog.aio import AsyncClosing, iterate, run
+from ..eventlog.event import Head
+from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.steps import Steps
 
@@ -56,6 +58,7 @@ class AsyncTwins(AsyncClosing):
             self, *, config: RunnableConfig, channels: Sequence[str]
         ) -> Mapping[str, DeltaChannelHistory]: ...
         def rebuild(self, projection: str | None = None) -> None: ...
+        def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]: ...
         def setup(self) -> None: ...
 
     async def aget(self, config: RunnableConfig) -> Checkpoint | None:
@@ -119,6 +122,11 @@ class AsyncTwins(AsyncClosing):
     async def arebuild(self, projection: str | None = None) -> None:
         """Async `rebuild`."""
         await run(self.rebuild, projection)
+
+    async def averify(self, *, anchor: Head | None = None) -> AsyncIterator[Finding]:
+        """Async `verify`."""
+        async for finding in iterate(self.verify(anchor=anchor)):
+            yield finding
 
     async def asetup(self) -> None:
         """Async `setup`."""

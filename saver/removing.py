@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 
+from ..eventlog.errors import LogDamagedError
 from ..eventlog.event import DeleteForRuns, DeleteThread, NewEvent, Prune, Removal
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.reachability import needed_ancestors, versioned_channels
 
-__all__ = ["Remover"]
+__all__ = ["Remover", "may_be_delta"]
 
 Decide = Callable[[apsw.Connection], NewEvent | None]
 
 
-def _may_be_delta(channel: str) -> bool:
+def may_be_delta(channel: str) -> bool:
     """Rule out LangGraph's own channels, which come and go at every step, but are never delta channels."""
     return not channel.startswith(("__", "branch:to:"))
 
@@ -102,7 +103,8 @@ class Remover:
         going = doomed | hidden
         needed = self._needed(connection, [row for row in rows if row.checkpoint_id not in going], going)
         address = self._log.keys.address(connection, stream)
-        assert address is not None
+        if address is None:
+            raise LogDamagedError(f"stream {stream} is not in {self._log.path}. verify() lists all damage")
         return Removal(
             *address,
             removed=tuple(row.checkpoint_id for row in rows if row.checkpoint_id in going - needed),
@@ -118,7 +120,7 @@ class Remover:
         needed: set[str] = set()
         for row in boundary:
             path = needed_ancestors(
-                self._views, self._log.reader, connection, row, may_be_delta=_may_be_delta, also=also
+                self._views, self._log.reader, connection, row, may_be_delta=may_be_delta, also=also
             )
             needed |= {ancestor.checkpoint_id for ancestor in path}
         return needed

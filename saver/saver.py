@@ -20,8 +20,16 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import BaseErasedError, ConfigError, CorruptRecordError, check_limit
-from ..eventlog.event import PutWrites
+from ..eventlog.errors import (
+    BaseErasedError,
+    ConfigError,
+    CorruptRecordError,
+    LogDamagedError,
+    NotAnEventLogError,
+    check_limit,
+)
+from ..eventlog.event import Head, PutWrites
+from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.steps import Steps
 from ..projections.history import CheckpointRow
@@ -38,6 +46,7 @@ from .listing import Listing
 from .removing import Remover
 from .similar import likeness
 from .threads import ThreadMethods
+from .verifying import affected_checkpoints
 
 __all__ = ["EventLogSaver"]
 
@@ -350,6 +359,21 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
             ProjectionError: the user's failed, or cannot be rebuilt because events have been erased.
         """
         self._core.projector.rebuild(projection)
+
+    def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]:
+        """Yield what `log.verify` does, and then a CheckpointFinding for every checkpoint that cannot be read for it.
+
+        All others can be. Reads the file as if for the first time, whatever this saver has in memory.
+        """
+        damaged = False
+        for finding in self.log.verify(anchor=anchor):
+            damaged = True
+            yield finding
+        if damaged:
+            try:
+                yield from affected_checkpoints(self._core)
+            except (LogDamagedError, NotAnEventLogError) as e:
+                yield Finding("sqlite", None, f"the list of checkpoints cannot go on: {e}")
 
     def get_next_version(self, current: str | int | float | None, channel: None = None) -> str:
         """Give the version after `current`: a string that sorts, with a random part to tell forks apart."""

@@ -155,6 +155,7 @@ def sync_calls(twin: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "rebuild", lambda: twin.call("rebuild")
     yield "setup", lambda: twin.call("setup")
     yield "threads", lambda: list(twin.saver.threads())
+    yield "verify", lambda: list(twin.saver.verify())
     yield "log.head", lambda: twin.saver.log.head()
     yield "log.read", lambda: list(twin.saver.log.read())
     yield "log.verify", lambda: list(twin.saver.log.verify())
