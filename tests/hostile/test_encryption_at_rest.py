@@ -121,23 +121,25 @@ def test_a_private_log_with_a_key_is_never_in_a_file(path: str, tools: Any) -> N
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-import conftest
-from langgraph_eventlog.eventlog import EventLog
+import apsw, conftest
+from langgraph_eventlog.eventlog.connection import connect
+from langgraph_eventlog.eventlog.encryption import Key
 from langgraph_eventlog.saver import EventLogSaver
 key = None if sys.argv[3] == "plain" else conftest.RAW_KEY
 saver = EventLogSaver(sys.argv[2], key=key, indexed_metadata=["MARKkey"])
 conftest.fill(saver)
 if sys.argv[4] == "journal":  # a transaction under way: its pages in the file, the old ones in the journal
     saver.close()
-    log = EventLog(sys.argv[2], key=key)
-    with log.database.exclusive() as connection:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-        connection.pragma("journal_mode", "delete")
-        connection.execute("BEGIN IMMEDIATE")
-        for table in set(tables) - {"event", "erased", "stream", "thread", "meta", "projection"}:
-            connection.execute(f"DELETE FROM {table}")
-        connection.cache_flush()
-        os.kill(os.getpid(), signal.SIGKILL)
+    flags = apsw.SQLITE_OPEN_READWRITE
+    connection = connect(
+        sys.argv[2], flags=flags, busy_timeout_ms=0, synchronous="FULL", writer=True, key=Key.of(key)
+    )
+    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    connection.pragma("journal_mode", "delete")
+    connection.execute("BEGIN IMMEDIATE")
+    for table in set(tables) - {"event", "erased", "stream", "thread", "meta", "projection"}:
+        connection.execute(f"DELETE FROM {table}")
+    connection.cache_flush()
 os.kill(os.getpid(), signal.SIGKILL)
 """
 

@@ -55,7 +55,6 @@ CALLS = {
     "rebuild": lambda saver: saver.rebuild(),
     "aput": lambda saver: asyncio.run(aput(saver, "t", x=1)),
     "adelete_thread": lambda saver: asyncio.run(saver.adelete_thread("before")),
-    "opening": lambda saver: EventLogSaver(saver.path, busy_timeout_ms=60),
 }
 
 
@@ -84,8 +83,9 @@ def test_every_call_that_changes_something_says_who_is_waited_for_and_what_to_do
         assert [found.config["configurable"]["thread_id"] for found in saver.list(None)] == ["before"]
         assert [info.thread_id for info in saver.threads()] == ["before"]
         assert list(saver.log.verify()) == []
-        with EventLogSaver(path, read_only=True) as another:
-            assert another.log.head() == head
+        for read_only in (True, False):
+            with EventLogSaver(path, busy_timeout_ms=60, read_only=read_only) as another:
+                assert another.log.head() == head
         # And who waits is let in when it goes on.
         names = [f"waiting {n}" for n in range(8)]
         waiting = [threading.Thread(target=put, args=(patient, name), kwargs={"x": 1}) for name in names]
