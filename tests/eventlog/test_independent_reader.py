@@ -19,6 +19,8 @@ from langgraph_eventlog.projections.ids import from_key
 from langgraph_eventlog.saver import EventLogSaver
 from typing_extensions import TypedDict
 
+pytestmark = pytest.mark.plain_file("the reader has no key")
+
 HERE = Path(__file__).parent
 SERDE = JsonPlusSerializer()
 CHECKPOINTS = """
@@ -141,7 +143,6 @@ def compare_checkpoints(reader: ModuleType, log: Any, saver: EventLogSaver) -> N
         assert found.pending_writes == [(task, name, decoded(reader, value)) for task, name, value in log.writes(key)]
 
 
-@pytest.mark.plain_file("the reader has no key")
 @pytest.mark.parametrize("name", ["v1.db", "v1-dictionary.db", "v1-similar.db"])
 def test_the_golden_databases_are_read_alike(reader: ModuleType, tmp_path: Path, make_saver: Any, name: str) -> None:
     shutil.copy(HERE.parent / "golden" / name, tmp_path / name)
@@ -189,7 +190,6 @@ def converse(saver: EventLogSaver) -> None:
     saver.register_thread("kept", "the one", {"owner": "ann"})
 
 
-@pytest.mark.plain_file("the reader has no key")
 def test_a_graphs_log_is_read_alike(reader: ModuleType, tmp_path: Path, make_saver: Any) -> None:
     path = tmp_path / "agent.db"
     saver = make_saver(path, synchronous="NORMAL")
