@@ -29,6 +29,7 @@ PYTEST_ARGS ?=
 # One process for each processor: most of a test's time is fsync and starting Python.
 IN_PARALLEL := -n logical --dist worksteal
 BENCH_ARGS ?=
+TORTURE_ARGS ?=
 
 .PHONY: help demo test test-encrypted bench test-all-pythons lint ruff mypy imports clean FORCE
 .DEFAULT_GOAL := help
@@ -47,6 +48,9 @@ test-encrypted: $(ENCRYPTED)/dev.stamp ## run the core tests with the build of a
 
 bench: $(VENV)/dev.stamp ## measure this saver beside LangGraph's own; BENCH_ARGS="--quick --only chat" for less
 	@$(BIN)/python tests/benchmarks $(BENCH_ARGS)
+
+torture: $(VENV)/dev.stamp ## lost power, kills, damage, fuzzing and many processes, for hours; TORTURE_ARGS="--quick" for minutes
+	@$(BIN)/python tests/torture $(TORTURE_ARGS)
 
 lint: ruff mypy imports ## check style, types and the direction of imports
 
