@@ -109,3 +109,18 @@ def test_a_work_that_is_not_there_is_an_error_that_names_those_that_are() -> Non
     done = run_benchmarks("--only", "everything")
     assert done.returncode == 2
     assert "documents" in done.stderr
+
+
+@pytest.mark.parametrize("work", ["chat", "threads", "documents"])
+def test_the_parts_of_a_put_are_shown_and_add_up(work: str) -> None:
+    command = [sys.executable, str(HARNESS / "phases.py"), work, "--steps", "32"]
+    environment = {**os.environ, "COLUMNS": "140"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, env=environment)
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
+    parts = {row[0]: [int(cell.replace(",", "")) for cell in (row[1], row[3])] for row in rows if row[0]}
+    assert len(parts) == 10
+    for column in (0, 1):
+        *of_it, whole, official, calls = (figures[column] for figures in parts.values())
+        assert min(*of_it, official, calls) > 0
+        # Medians of parts do not add up exactly.
+        assert 0.5 < sum(of_it) / whole < 1.5
