@@ -24,7 +24,6 @@ from langgraph_eventlog.eventlog import (
     NewEvent,
     NotAnEventLogError,
     Thread,
-    opening,
 )
 
 EVENT = NewEvent(Thread("name", {}), "t")
@@ -187,26 +186,6 @@ def test_a_truncated_log_is_an_error_of_the_log(filled: Any, make_saver: Any) ->
         path.write_bytes(whole[:size])
         with pytest.raises((LogOpenError, LogDamagedError)):
             EventLog(path)
-
-
-def test_a_log_whose_wal_is_being_folded_is_a_log(
-    filled: Any, monkeypatch: pytest.MonkeyPatch, make_saver: Any
-) -> None:
-    """The first page comes first, and speaks of pages that are not there yet: it is looked at again."""
-    filled.close()
-    path = Path(filled.path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-8192])
-    looks = []
-
-    def pause() -> None:
-        looks.append(1)
-        if len(looks) == 3:
-            path.write_bytes(whole)
-
-    monkeypatch.setattr(opening, "pause", pause)
-    make_saver(path, read_only=True).close()
-    assert len(looks) == 3
 
 
 @pytest.mark.parametrize("path", [b"agent.db", 5, None, "a\0b.db", "caf\udce9.db"])
