@@ -165,6 +165,7 @@ def test_an_append_in_a_block_of_its_own_thread_that_has_the_lock_is_done_and_le
     assert names_in(log) == ["inner", "outer"]
 
 
+@pytest.mark.plain_file("another program opens it")
 def test_an_append_alone_that_fails_leaves_the_lock_and_no_transaction(make_saver: Any) -> None:
     fussy = Fussy()
     log = make_saver(projections=[fussy]).log
