@@ -25,6 +25,7 @@ _MEMORY_OF_RECORD = 2_000
 _MEMORY_OF_PART = 60
 # Smaller bodies have few parts, and counting those would take long beside unpacking them.
 _MIN_BYTES_COUNTED = 1_024
+_NESTING = (list, dict)  # isinstance() with a union is slow
 # Kind, stream, record and digest.
 RecordRow = tuple[int, int | None, bytes, bytes]
 
@@ -143,7 +144,7 @@ def _parts_in(array: list[Any]) -> int:
     while level:
         count += sum(map(len, level))
         inside = [part for parts in level for part in (parts.values() if isinstance(parts, dict) else parts)]
-        level = [part for part in inside if isinstance(part, list | dict)]
+        level = [part for part in inside if isinstance(part, _NESTING)]
     return count
 
 
