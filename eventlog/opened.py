@@ -20,6 +20,12 @@ from .value import Stored
 
 __all__ = ["OpenedRecord", "RecordRow", "is_record_row"]
 
+# What a record takes in memory beside its bytes, and each part of one that has many, about.
+_MEMORY_OF_RECORD = 2_000
+_MEMORY_OF_PART = 60
+# Smaller bodies have few parts, and counting those would take long beside unpacking them.
+_MIN_BYTES_COUNTED = 1_024
+_NESTING = (list, dict)  # isinstance() with a union is slow
 # Kind, stream, record and digest.
 RecordRow = tuple[int, int | None, bytes, bytes]
 
@@ -93,7 +99,8 @@ class OpenedRecord:
             if self.is_put and type(self._array[first + 3]) is dict:
                 self.channels = self._array[first + 3].keys()
         self.body_bytes = len(body) * (1 if base is None else 2)
-        self.memory = 2 * len(body) + 2_000
+        parts = _parts_in(self._array) if len(body) >= _MIN_BYTES_COUNTED else 0
+        self.memory = 2 * len(body) + max(_MEMORY_OF_RECORD, _MEMORY_OF_PART * parts)
 
     def data(self) -> EventData:
         """Decode all of it. What of it can be changed is the caller's to copy.
@@ -128,6 +135,17 @@ def is_record_row(row: RecordRow) -> bool:
     """Tell whether the columns hold what they can: a flipped bit in a row's header changes what SQLite reads."""
     kind, stream, record, digest = row
     return isinstance(kind, int) and (stream is None or type(stream) is int) and type(record) is type(digest) is bytes
+
+
+def _parts_in(array: list[Any]) -> int:
+    """Count what is in an array, however deep: what nobody has looked at may be nested."""
+    count = 0
+    level: list[list[Any] | dict[Any, Any]] = [array]
+    while level:
+        count += sum(map(len, level))
+        inside = [part for parts in level for part in (parts.values() if isinstance(parts, dict) else parts)]
+        level = [part for part in inside if isinstance(part, _NESTING)]
+    return count
 
 
 def _body_of_base(position: int, kind: int, row: RecordRow | None, base: int) -> bytes:

@@ -55,6 +55,8 @@ class _Resolved(NamedTuple):
 # What values came to, by position and field.
 ResolvedValues = Bounded[tuple[int, Field], _Resolved]
 _MAX_BYTES = 64 * 1024 * 1024
+# What an element takes in memory beside its bytes, about: of small ones, that is most of it.
+_MEMORY_OF_ELEMENT = 130
 
 
 class Resolver:
@@ -150,7 +152,8 @@ class Resolver:
         return self._remember(differences[0][0], field, now)
 
     def _remember(self, position: int, field: Field, resolved: _Resolved) -> _Resolved:
-        self._values.add((position, field), resolved, resolved.size)
+        count = 1 if isinstance(resolved.value, Whole) else len(resolved.value)
+        self._values.add((position, field), resolved, resolved.size + _MEMORY_OF_ELEMENT * count)
         return resolved
 
     def _base(self, position: int, base: int, field: Field) -> tuple[int, Stored]:
