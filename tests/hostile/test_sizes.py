@@ -348,3 +348,30 @@ def test_values_as_deep_as_they_can_be_are_stored_or_refused(make_saver: Any, to
             assert (at, levels) == ("the end", depth)
         value = None
     assert saver.get_tuple(tools.config("100")) is not None
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"k": inner}], ids=["lists", "dicts"])
+def test_metadata_of_a_caller_with_a_shallow_stack_is_there_for_one_with_a_deep_one(
+    make_saver: Any, tools: Any, wrap: Callable[[Any], Any]
+) -> None:
+    saver, deep = make_saver(), None
+    for _ in range(900):
+        deep = wrap(deep)
+    where = saver.put(tools.config("t"), tools.checkpoint("1", {}), {"k": deep}, {})
+    saver.register_thread("t", "name", {"k": deep})
+
+    def calling(frames: int, call: Callable[[], Any]) -> Any:
+        return call() if frames == 0 else calling(frames - 1, call)
+
+    assert calling(300, lambda: saver.get_tuple(where)) is not None
+    assert calling(300, lambda: len(list(saver.list(None)))) == 1
+    assert calling(300, lambda: len(list(saver.threads()))) == 1
+
+
+def test_a_filter_that_is_too_deep_is_a_clear_error(make_saver: Any, tools: Any) -> None:
+    saver, deep = make_saver(), None
+    saver.put(tools.config("t"), tools.checkpoint("1", {}), {"k": 1}, {})
+    for _ in range(3_000):
+        deep = [deep]
+    with pytest.raises(ConfigError, match="too deeply"):
+        list(saver.list(None, filter={"k": deep}))
