@@ -36,13 +36,15 @@ def page_of_rows(
     """
     rows, size = [], 0
     cursor: Any = connection.execute(sql, bindings)  # type: ignore[arg-type]  # apsw types bindings more narrowly
-    for row in cursor:
-        rows.append(row)
-        # What SQLite reads of a damaged row may be anything.
-        size += len(row[sized]) if isinstance(row[sized], bytes | str) else 0
-        if size >= MAX_BYTES_A_PAGE:
-            cursor.close(force=True)
-            return rows, True
+    try:
+        for row in cursor:
+            rows.append(row)
+            # What SQLite reads of a damaged row may be anything.
+            size += len(row[sized]) if isinstance(row[sized], bytes | str) else 0
+            if size >= MAX_BYTES_A_PAGE:
+                return rows, True
+    finally:
+        cursor.close(force=True)  # or, after an error, the connection would go on seeing this moment
     return rows, len(rows) == limit
 
 
