@@ -16,7 +16,7 @@ from .integrity import inner_of, leaf_of, link_of
 from .opened import OpenedRecord
 from .reader import EventReader, Row
 from .resolve import Resolver
-from .sql import all_rows, one_row, the_row
+from .sql import all_rows, one_row, page_of_rows, the_row
 from .value import Stored, Whole
 
 __all__ = ["ChainCheck"]
@@ -72,14 +72,13 @@ class ChainCheck:
             yield Finding("erased", position, "it was erased, but no compaction says so")
 
     def _check_batch(self, connection: apsw.Connection, after: int) -> Iterator[Finding]:
-        rows = all_rows(connection, _ROWS, (after, _BATCH))
-        full = len(rows) == _BATCH
+        rows, more = page_of_rows(connection, _ROWS, (after, _BATCH), _BATCH, sized=4)
         if any(row[0] <= before for before, row in zip([after, *(row[0] for row in rows)], rows, strict=False)):
             yield Finding("sqlite", None, f"the events behind {after} are not in the order of their positions")
             self._after = self._head
             return
         rows = [row for row in rows if row[0] <= self._head]
-        last = rows[-1][0] if rows and full else self._head
+        last = rows[-1][0] if rows and more else self._head
         stubs = all_rows(connection, _STUBS, (after, last))
         entries = [(row[0], True, row) for row in rows] + [(stub[0], False, stub) for stub in stubs]
         pending = sorted(entries, key=lambda entry: entry[:2])

@@ -352,7 +352,7 @@ class EventLog(AsyncLogTwins):
         size = _PAGE if limit is None else min(limit, _PAGE)
         left = limit
         while left is None or left > 0:
-            rows = self._page(after, size, thread_id)
+            rows, more = self._page(after, size, thread_id)
             for row in rows:
                 event = self.reader.to_event(row)
                 if _matches(event, thread_id, kinds):
@@ -361,12 +361,12 @@ class EventLog(AsyncLogTwins):
                         left -= 1
                         if left == 0:
                             return
-            if len(rows) < size:
+            if not more:
                 return
             after = rows[-1][0]
             size = min(2 * size, _MAX_PAGE)
 
-    def _page(self, after: int, size: int, thread_id: str | None) -> list[Row]:
+    def _page(self, after: int, size: int, thread_id: str | None) -> tuple[list[Row], bool]:
         with self.database.reading() as connection:
             if thread_id is None:
                 return self.reader.page(connection, after, size)
@@ -410,7 +410,7 @@ class EventLog(AsyncLogTwins):
         wanted = None if kinds is None else frozenset(kinds)
 
         def fetch(position: int) -> tuple[list[RecordedEvent | CorruptRecordError], int]:
-            rows = self._page(position, _PAGE, thread_id)
+            rows, _ = self._page(position, _PAGE, thread_id)
             found: list[RecordedEvent | CorruptRecordError] = []
             for row in rows:
                 try:

@@ -14,7 +14,7 @@ from .event import DeleteForRuns, EventData, Field, Head, Kind, Prune, RecordedE
 from .opened import OpenedRecord, RecordRow
 from .record import base_of_patch
 from .resolve import Resolver
-from .sql import all_rows, one_row, the_row
+from .sql import all_rows, one_row, page_of_rows, the_row
 from .value import Stored
 
 __all__ = ["EventReader", "Row", "head_of", "touches"]
@@ -28,6 +28,8 @@ _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
   SELECT position FROM event WHERE stream IN (SELECT stream FROM stream WHERE thread = ?1) AND position > ?2
   UNION ALL SELECT position FROM event WHERE stream IS NULL AND position > ?2
   ORDER BY 1 LIMIT ?3) ORDER BY e.position"""
+# Where the record stands in such a row.
+_RECORD_COLUMN = 4
 _HEAD = "SELECT head, link FROM meta"
 _RECORD = "SELECT kind, stream, record, digest FROM event WHERE position = ?"
 # What one reading transaction keeps of the records that it has read: most are read for several of their values.
@@ -114,24 +116,25 @@ class EventReader:
         open_record = self.opener(connection)
         return Resolver(load, path=self._path)
 
-    def page(self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None) -> list[Row]:
-        """Give the rows of up to `limit` events after a position, in order.
+    def page(
+        self, connection: apsw.Connection, after: int, limit: int, thread: int | None = None
+    ) -> tuple[list[Row], bool]:
+        """Give the rows of up to `limit` events after a position, in order; and whether there may be more behind them.
 
-        They are of all events, or of those that may be about a thread.
+        They are of all events, or of those that may be about a thread. Fewer, if their records are large.
 
         Raises:
             LogDamagedError: SQLite gives them in another order.
         """
-        if thread is None:
-            rows = all_rows(connection, _AFTER, (after, limit))
-        else:
-            rows = all_rows(connection, _AFTER_IN_THREAD, (thread, after, limit))
+        sql = _AFTER if thread is None else _AFTER_IN_THREAD
+        bindings = (after, limit) if thread is None else (thread, after, limit)
+        rows, more = page_of_rows(connection, sql, bindings, limit, sized=_RECORD_COLUMN)
         for row in rows:
             # What SQLite finds in a damaged tree may come in any order, and whoever goes on behind it never ends.
             if row[0] <= after:
                 raise LogDamagedError(f"{self._path} is damaged: event {row[0]} comes after event {after}")
             after = row[0]
-        return [(*row, self.base_of(connection, row[4])) for row in rows]
+        return [(*row, self.base_of(connection, row[_RECORD_COLUMN])) for row in rows], more
 
     def base_of(self, connection: apsw.Connection, record: bytes) -> RecordRow | None:
         """Give the row of the event that a record is a patch to; None if it is none, or the event is not there."""

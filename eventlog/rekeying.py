@@ -113,7 +113,11 @@ def _copy(connection: apsw.Connection, path: str, new: Key | None) -> str:
     copy = path + _SUFFIX
     with _failures_of_the_system(path, copy):
         _remove(copy)
-        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        made = os.open(copy, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        try:
+            os.fchmod(made, 0o600)  # whatever the umask took away
+        finally:
+            os.close(made)
         if (failure := _vacuum_into(connection, copy, new)) is not None:
             with translated(path):
                 raise failure

@@ -9,7 +9,10 @@ import apsw
 
 from .errors import LogDamagedError
 
-__all__ = ["Bindings", "all_rows", "one_row", "the_row"]
+__all__ = ["MAX_BYTES_A_PAGE", "Bindings", "all_rows", "one_row", "page_of_rows", "the_row"]
+
+# Records may be large: a page of them ends with the one that makes it so.
+MAX_BYTES_A_PAGE = 16 * 1024 * 1024
 
 Bindings = Iterable[Any] | Mapping[str, Any]
 
@@ -17,6 +20,32 @@ Bindings = Iterable[Any] | Mapping[str, Any]
 def all_rows(connection: apsw.Connection, sql: str, bindings: Bindings = ()) -> list[Any]:
     """Give every row, a tuple each."""
     return connection.execute(sql, bindings).fetchall()  # type: ignore[arg-type]  # apsw types bindings more narrowly
+
+
+def page_of_rows(
+    connection: apsw.Connection, sql: str, bindings: Bindings, limit: int, *, sized: int
+) -> tuple[list[Any], bool]:
+    """Give the first rows, up to the one that makes them large together; and whether there may be more.
+
+    Args:
+        connection: to the file.
+        sql: a query for at most `limit` rows.
+        bindings: its values.
+        limit: as given to the query.
+        sized: the column whose bytes count.
+    """
+    rows, size = [], 0
+    cursor: Any = connection.execute(sql, bindings)  # type: ignore[arg-type]  # apsw types bindings more narrowly
+    try:
+        for row in cursor:
+            rows.append(row)
+            # What SQLite reads of a damaged row may be anything.
+            size += len(row[sized]) if isinstance(row[sized], bytes | str) else 0
+            if size >= MAX_BYTES_A_PAGE:
+                return rows, True
+    finally:
+        cursor.close(force=True)  # or, after an error, the connection would go on seeing this moment
+    return rows, len(rows) == limit
 
 
 def one_row(connection: apsw.Connection, sql: str, bindings: Bindings = ()) -> Any:

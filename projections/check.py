@@ -37,11 +37,10 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
     with log.database.scratch() as connection:
         create_tables(connection, builtin, schema="scratch.")
         builtin.metadata_index.look(connection)
-        position, full = 0, True
-        while full:
+        position, more = 0, True
+        while more:
             connection.execute("BEGIN")
-            rows = log.reader.page(connection, position, _BATCH)
-            full = len(rows) == _BATCH
+            rows, more = log.reader.page(connection, position, _BATCH)
             for row in rows:
                 try:
                     builtin.apply(connection, log.reader.to_event(row))
@@ -55,7 +54,7 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
                     return
             if rows:
                 position = rows[-1][0]
-            if full:
+            if more:
                 connection.execute("COMMIT")
         # Still in the transaction that saw the head: the tables and the log are of one moment.
         builtin.metadata_index.take_in_new(connection)

@@ -90,10 +90,10 @@ def rebuild(log: EventLog) -> int:
                 raise RebuildTakenOverError(
                     f"another rebuild of {log.path} took over from this one", path=log.path, waited_ms=0
                 )
-            rows = log.reader.page(connection, position, _BATCH)
+            rows, more = log.reader.page(connection, position, _BATCH)
             for row in rows:
                 _apply(shadow, connection, log, row)
-            if len(rows) < _BATCH:
+            if not more:
                 shadow.metadata_index.take_in_new(connection)
                 generation = _swap(connection, shadow)
                 break

@@ -105,7 +105,7 @@ class RegisteredProjection:
         while True:
             with log.database.writing() as connection:
                 progress = the_row(connection, _STATE, (self.name,))[1]
-                if self._take_in(connection, log, progress, _BATCH) < _BATCH:
+                if not self._take_in(connection, log, progress, _BATCH):
                     return
 
     def join(self, connection: apsw.Connection, log: EventLog, event: RecordedEvent) -> None:
@@ -125,8 +125,8 @@ class RegisteredProjection:
         else:
             self._take_in(connection, log, progress, _BATCH)
 
-    def _take_in(self, connection: apsw.Connection, log: EventLog, progress: int, limit: int) -> int:
-        rows = log.reader.page(connection, progress, limit)
+    def _take_in(self, connection: apsw.Connection, log: EventLog, progress: int, limit: int) -> bool:
+        rows, more = log.reader.page(connection, progress, limit)
         for row in rows:
             try:
                 event = log.reader.to_event(row)
@@ -136,7 +136,7 @@ class RegisteredProjection:
             progress = event.position
         if rows:
             connection.execute(_ADVANCE, (rows[-1][0], self.name))
-        return len(rows)
+        return more
 
     def _call(self, connection: apsw.Connection, event: RecordedEvent | None, method: Callable[[], None]) -> None:
         assert self._tables is not None

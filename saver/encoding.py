@@ -80,7 +80,7 @@ def encode_put(
     # A copy of the dict: with durability="async" the graph may go on while this is being encoded.
     for channel, value in dict(given.get("channel_values") or {}).items():
         if not isinstance(channel, str):
-            raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
+            raise _not_called_by_a_str(channel)
         before = None if known is None else known.channels.get(channel)
         parts = take_apart(serde, value, channel, None if before is None else before.parts, written)
         size += parts.size
@@ -134,7 +134,7 @@ def encode_writes(
     again: list[tuple[int, tuple[Any, ...]]] = []
     for idx, (channel, value) in enumerate(writes):
         if not isinstance(channel, str):
-            raise EncodingError(f"channel {channel!r} is not called by a str", channel=str(channel))
+            raise _not_called_by_a_str(channel)
         given, kind = value, type(value)
         if known_serde:
             if kind is list:
@@ -150,6 +150,12 @@ def encode_writes(
         recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, given, channel)))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
     return NewEvent(data, address.thread_id, address.namespace), again
+
+
+def _not_called_by_a_str(channel: Any) -> EncodingError:
+    # Not quoted: if arguments were mixed up, it is what was to be written.
+    name = f"<{type(channel).__name__}>"
+    return EncodingError(f"channel {name} is not called by a str. Nothing was appended", channel=name)
 
 
 def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:

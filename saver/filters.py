@@ -28,13 +28,16 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Matches | None:
     Values compare as values: dicts whatever their order, lists and tuples alike, a UUID as its text, 1 not as "1".
 
     Raises:
-        ConfigError: a key has other characters than letters, digits, `_`, `-` and `.`.
+        ConfigError: a key has other characters than letters, digits, `_`, `-` and `.`; or a value is nested too deeply.
     """
     if not filter:
         return None
     for key in filter:
         _check_key(key, "filter key")
-    wanted = {key: _comparable(value) for key, value in filter.items()}
+    try:
+        wanted = {key: _comparable(value) for key, value in filter.items()}
+    except RecursionError:
+        raise ConfigError("a filter's value is nested too deeply to be compared") from None
 
     def matches(metadata: Mapping[str, Any]) -> bool:
         return all(_equal(field(metadata, key), value) for key, value in wanted.items())

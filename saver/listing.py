@@ -10,6 +10,7 @@ import apsw
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ..eventlog.sql import MAX_BYTES_A_PAGE
 from ..projections.history import INDEXED, CheckpointRow, Indexed
 from ..projections.metadata import IndexKey
 from .config import Address
@@ -100,7 +101,20 @@ class Listing:
         rows = self._rows(connection, size)
         if self._matches is not None:
             rows = [row for row in rows if self._matches(load_metadata(self._serde, row.metadata))]
-        return self._core.gatherer(connection, memory).gather_page(rows[:left])
+        return self._core.gatherer(connection, memory).gather_page(self._not_too_large(rows[:left]))
+
+    def _not_too_large(self, rows: list[CheckpointRow]) -> list[CheckpointRow]:
+        """Leave what would make the page large to the next one, by the sizes of the records."""
+        # What is merged looks to that itself; and one id has a checkpoint in each namespace, at most.
+        if self._merge is not None or (self._address is not None and self._address.checkpoint_id is not None):
+            return rows
+        size = 0
+        for n, row in enumerate(rows, 1):
+            size += row.size
+            if size >= MAX_BYTES_A_PAGE and n < len(rows):
+                self._cursor, self._below, self._done = (row.checkpoint_id, row.stream), row.checkpoint_id, False
+                return rows[:n]
+        return rows
 
     def _rows(self, connection: apsw.Connection, size: int) -> list[CheckpointRow]:
         history, keys = self._core.views.history, self._core.log.keys
@@ -163,9 +177,11 @@ class Listing:
             self._merge = [_Candidate(first[0]) for first in firsts if first]
             heapq.heapify(self._merge)
         rows: list[CheckpointRow] = []
-        while self._merge and len(rows) < size:
+        read = 0
+        while self._merge and len(rows) < size and read < MAX_BYTES_A_PAGE:
             newest = self._merge[0].row
             rows.append(newest)
+            read += newest.size
             following = page_of_stream(connection, newest.stream, newest.checkpoint_id, 1, self._like)
             if following:
                 heapq.heapreplace(self._merge, _Candidate(following[0]))

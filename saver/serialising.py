@@ -117,16 +117,17 @@ def load_metadata(serde: SerializerProtocol, packed: bytes) -> Any:
 
 
 def _revive(serde: SerializerProtocol, value: Any) -> Any:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if isinstance(item, dict | list | Whole):
-                value[key] = _revive(serde, item)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            if isinstance(item, dict | list | Whole):
-                value[i] = _revive(serde, item)
-    elif isinstance(value, Whole):
+    if isinstance(value, Whole):
         return load(serde, value)
+    # Not by recursion: what was stored by a shallow caller must be there for a deep one.
+    pending = [value] if isinstance(value, dict | list) else []
+    while pending:
+        container = pending.pop()
+        for key, item in container.items() if isinstance(container, dict) else enumerate(container):
+            if isinstance(item, dict | list):
+                pending.append(item)
+            elif isinstance(item, Whole):
+                container[key] = load(serde, item)
     return value
 
 

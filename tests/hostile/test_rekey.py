@@ -91,7 +91,10 @@ def test_permissions_stay(path: Path, mode: int) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_a_copy_is_never_for_others_to_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("umask", [0o000, 0o777], ids=oct)
+def test_a_copy_is_for_its_owner_to_read_and_write_and_for_nobody_else(
+    path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     real = rekeying._vacuum_into
 
@@ -101,7 +104,7 @@ def test_a_copy_is_never_for_others_to_read(path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(rekeying, "_vacuum_into", looking)
     path.chmod(0o666)
-    old = os.umask(0)
+    old = os.umask(umask)
     try:
         rekey(path, key=OLD, new_key=None)
     finally:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from langgraph_eventlog.eventlog import ConfigError, EncodingError, RecordTooLargeError
-from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.eventlog import ConfigError, EncodingError, RecordTooLargeError, sql
+from langgraph_eventlog.saver import EventLogSaver, listing
 
 torture = pytest.mark.skipif(not os.environ.get("EVENTLOG_TORTURE"), reason="EVENTLOG_TORTURE=1 runs it")
 Opened = Callable[..., EventLogSaver]
@@ -89,6 +89,85 @@ def test_whatever_is_done_with_100_mb_takes_a_few_times_its_size(tmp_path: Any, 
     assert used["put"] < 6
     assert used["get-changed"] < 8
     assert used["verify"] < 11
+
+
+# Prints the most memory that is used, in units of one value's bytes.
+MANY = """
+import os, sys, threading
+sys.path.insert(0, sys.argv[1])
+import conftest
+from langgraph_eventlog.saver import EventLogSaver
+
+BYTES, COUNT = 17_000_000, 8
+path, step = sys.argv[2:]
+if step == "put":
+    with EventLogSaver(path, synchronous="NORMAL") as saver:
+        for n in range(COUNT):
+            value = {"v": os.urandom(BYTES)}
+            saver.put(conftest.config("t"), conftest.checkpoint(str(n), value), {"step": n}, {})
+    sys.exit()
+
+def used():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+
+def counted(found):
+    assert sum(1 for _ in found) == COUNT
+
+with EventLogSaver(path, synchronous="NORMAL", memory_bytes=0) as saver:
+    before = used()
+    {
+        "verify": lambda: [None for finding in saver.verify() if sys.exit(str(finding))],
+        "rebuild": saver.rebuild,
+        "read": lambda: counted(saver.log.read()),
+        "list": lambda: counted(saver.list(None)),
+        "list a thread": lambda: counted(saver.list({"configurable": {"thread_id": "t"}})),
+        "list a limit": lambda: counted(saver.list(conftest.config("t"), limit=COUNT)),
+    }[step]()
+    print((used() - before) / BYTES)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="asks Linux for the most memory ever used")
+def test_going_through_many_large_values_takes_a_few_times_the_size_of_one(tmp_path: Any, tools: Any) -> None:
+    folder, path = os.path.dirname(os.path.abspath(__file__)), tmp_path / "agent.db"
+    tools.run_python(MANY, folder, path, "put")
+    used = {
+        step: float(tools.run_python(MANY, folder, path, step).stdout)
+        for step in ("verify", "rebuild", "read", "list", "list a thread", "list a limit")
+    }
+    assert all(times < 7 for times in used.values()), used
+
+
+def test_pages_that_end_with_a_large_record_lose_nothing(
+    make_saver: Any, tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = make_saver()
+    for n in range(30):
+        where = tools.config(f"t{n % 2}", ns=f"ns{n % 3}")
+        put = saver.put(where, tools.checkpoint(f"{n:02}", {"v": n}), {"step": n % 4}, {})
+        saver.put_writes(put, [("v", n)], "task")
+    namespace = tools.config("t1", ns="ns1")
+    thread = {"configurable": {"thread_id": "t1"}}
+
+    def everything() -> list[Any]:
+        return [
+            list(saver.log.read()),
+            list(saver.log.read(thread_id="t1", limit=7)),
+            *(list(saver.list(where)) for where in (None, namespace, thread)),
+            *(list(saver.list(where, limit=4)) for where in (None, namespace, thread)),
+            *(list(saver.list(where, filter={"step": 1})) for where in (None, namespace, thread)),
+            list(saver.verify()),
+        ]
+
+    whole = everything()
+    for size in (1, 500):
+        monkeypatch.setattr(sql, "MAX_BYTES_A_PAGE", size)
+        monkeypatch.setattr(listing, "MAX_BYTES_A_PAGE", size)
+        assert everything() == whole
+        saver.rebuild()
+        assert everything() == whole
 
 
 def test_what_is_larger_than_a_record_is_an_error_and_nothing_is_appended(
@@ -269,3 +348,30 @@ def test_values_as_deep_as_they_can_be_are_stored_or_refused(make_saver: Any, to
             assert (at, levels) == ("the end", depth)
         value = None
     assert saver.get_tuple(tools.config("100")) is not None
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"k": inner}], ids=["lists", "dicts"])
+def test_metadata_of_a_caller_with_a_shallow_stack_is_there_for_one_with_a_deep_one(
+    make_saver: Any, tools: Any, wrap: Callable[[Any], Any]
+) -> None:
+    saver, deep = make_saver(), None
+    for _ in range(900):
+        deep = wrap(deep)
+    where = saver.put(tools.config("t"), tools.checkpoint("1", {}), {"k": deep}, {})
+    saver.register_thread("t", "name", {"k": deep})
+
+    def calling(frames: int, call: Callable[[], Any]) -> Any:
+        return call() if frames == 0 else calling(frames - 1, call)
+
+    assert calling(300, lambda: saver.get_tuple(where)) is not None
+    assert calling(300, lambda: len(list(saver.list(None)))) == 1
+    assert calling(300, lambda: len(list(saver.threads()))) == 1
+
+
+def test_a_filter_that_is_too_deep_is_a_clear_error(make_saver: Any, tools: Any) -> None:
+    saver, deep = make_saver(), None
+    saver.put(tools.config("t"), tools.checkpoint("1", {}), {"k": 1}, {})
+    for _ in range(3_000):
+        deep = [deep]
+    with pytest.raises(ConfigError, match="too deeply"):
+        list(saver.list(None, filter={"k": deep}))

@@ -218,14 +218,15 @@ def test_a_field_of_the_checkpoint_is_named(twin: Any) -> None:
     assert (e.channel, e.path_in_value) == ("channel_versions", "['a']")
 
 
-@pytest.mark.parametrize("channel", [1, None, ("a",)])
-def test_a_channel_that_is_no_str_is_refused(twin: Any, channel: Any) -> None:
-    """It would be a record that no reader takes."""
+@pytest.mark.parametrize("channel", [1, None, ("a secret",)])
+def test_a_channel_that_is_no_str_is_refused_and_not_quoted(twin: Any, channel: Any) -> None:
+    """It would be a record that no reader takes. With arguments mixed up, it is a value."""
     before = twin.saver.log.head()
-    with pytest.raises(EncodingError, match="is not called by a str"):
+    with pytest.raises(EncodingError, match="is not called by a str") as put:
         twin.put("2", {channel: 1})
-    with pytest.raises(EncodingError, match="is not called by a str"):
+    with pytest.raises(EncodingError, match="is not called by a str") as written:
         twin.write("1", [("x", 1), (channel, 1)])
+    assert not any("secret" in f"{e.value} {e.value.channel}" for e in (put, written))
     assert twin.saver.log.head() == before
 
 
