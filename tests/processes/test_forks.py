@@ -357,9 +357,9 @@ saver = EventLogSaver(sys.argv[1], projections=[Copying()])
 write_lock = saver.log.database.write_lock
 acquire = write_lock.acquire
 
-def acquired(*arguments):
+def acquired(*arguments, **options):
     forking.set()
-    return acquire(*arguments)
+    return acquire(*arguments, **options)
 
 thread = threading.Thread(target=put, args=(saver, "one"))
 thread.start()
