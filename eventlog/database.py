@@ -18,12 +18,16 @@ import apsw
 
 from .connection import connect, is_private
 from .encryption import Key
-from .errors import LogBusyError, LogClosedError, LogReadOnlyError, translated
+from .errors import LogBusyError, LogClosedError, LogOpenError, LogReadOnlyError, translated
+from .opening import opening_apart
 
 __all__ = ["Database", "WriteLock"]
 
 _MAX_IDLE_READERS = 8
 _FORK_WAIT_S = 5.0
+# So long a fork waits for one log's write lock while it holds others', and so long it then holds none.
+_FORK_LOCK_S = 0.2
+_FORK_PAUSE_S = 0.02
 
 
 class Database:
@@ -49,6 +53,7 @@ class Database:
         self._writer: apsw.Connection | None = None
         self._idle_readers: list[apsw.Connection] = []
         self._readers_in_use = 0
+        self._file: tuple[int, int] | None = None  # which file it is, once there is a connection to it
         self._closed_because: str | None = _forking.inherited.get(path)
         # What else needs new locks in a child: another thread may hold the old ones at the moment of fork().
         self.in_child: list[Callable[[], None]] = []
@@ -151,7 +156,7 @@ class Database:
     def reconnect(self) -> None:
         """Close the writing connection: the next to write opens another."""
         with self._locked() as connection:
-            self._writer = None
+            self._writer = self._file = None
             connection.close()
 
     @contextlib.contextmanager
@@ -244,7 +249,7 @@ class Database:
             immutable = self._is_immutable()
         else:
             flags = apsw.SQLITE_OPEN_READWRITE
-        return connect(
+        connection = connect(
             self.path,
             flags=flags,
             busy_timeout_ms=self.busy_timeout_ms,
@@ -252,6 +257,36 @@ class Database:
             writer=writer and not self.read_only,
             immutable=immutable,
             key=self.key,
+        )
+        try:
+            self._check_same_file()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_same_file(self) -> None:
+        """Check that a connection just opened is to the file that the others are to.
+
+        What is remembered of one file (keys, positions, the head) would damage another that was put in its place.
+        """
+        if self.private:
+            return
+        try:
+            status = os.stat(self.path)
+        except OSError as e:
+            raise self._replaced() from e
+        found = (status.st_dev, status.st_ino)
+        if self._file is None:
+            self._file = found
+        elif self._file != found:
+            raise self._replaced()
+
+    def _replaced(self) -> LogOpenError:
+        return LogOpenError(
+            f"{self.path} is not the file that was opened: it was replaced or deleted meanwhile. Nothing was changed; "
+            "close this log, and open it anew",
+            path=self.path,
         )
 
     def _is_immutable(self) -> bool:
@@ -299,15 +334,16 @@ class Database:
     # inherits open connections inherits that view, but not the locks: even connections that it opens itself then
     # believe in locks that nobody holds. So the parent has none open while it forks; both open new ones afterwards.
 
-    def _before_fork(self) -> None:
-        self.write_lock.acquire()
+    def _before_fork(self) -> bool:
+        if not self.write_lock.acquire(timeout=_FORK_LOCK_S):
+            return False
         self._pool.acquire()
-        if self.private:
-            return
-        deadline = time.monotonic() + _FORK_WAIT_S
-        while self._readers_in_use and (left := deadline - time.monotonic()) > 0:
-            self._pool_changed.wait(left)
-        self._close_idle()
+        if not self.private:
+            deadline = time.monotonic() + _FORK_WAIT_S
+            while self._readers_in_use and (left := deadline - time.monotonic()) > 0:
+                self._pool_changed.wait(left)
+            self._close_idle()
+        return True
 
     def _after_fork_in_parent(self) -> None:
         self._pool.release()
@@ -426,22 +462,31 @@ class _Forking:
             self._adding.acquire()  # until there is a child: what is opened meanwhile, it would inherit
             new = [database for database in self._databases if database not in self._locked]
             if not new:
+                opening_apart.acquire()
                 return
             self._adding.release()  # who holds a lock that is waited for here may be adding another
             for database in new:
-                database._before_fork()
+                if not database._before_fork():
+                    self._let_go()  # who has its lock may wait for one of these: a projection that appends elsewhere
+                    time.sleep(_FORK_PAUSE_S)
+                    break
                 self._locked.append(database)
 
-    def after_in_parent(self) -> None:
+    def _let_go(self) -> None:
         locked, self._locked = self._locked, []
         for database in locked:
             database._after_fork_in_parent()
+
+    def after_in_parent(self) -> None:
+        self._let_go()
+        opening_apart.release()
         self._adding.release()
         self._lock.release()
 
     def after_in_child(self) -> None:
         locked, self._locked = self._locked, []
         self._lock, self._adding = threading.Lock(), threading.Lock()
+        opening_apart.release()
         for database in locked:
             database._after_fork_in_child()
 

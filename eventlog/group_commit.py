@@ -9,7 +9,8 @@ that is alone does just what it would do without a queue. What follows from it:
 - A caller is told of its event only after the COMMIT that it was in.
 - Work stays in the queue until it is done, or its caller has withdrawn it. A leader that is stopped in the middle
   (an error, KeyboardInterrupt, SystemExit) rolls back and lets go of the lock; the next one finds the queue as it was.
-  If it was stopped after COMMIT, it looks in the file for the events, and the others are told that theirs are in.
+  If it was stopped after COMMIT, be it by an error that the handler of a signal raised, it looks in the file for the
+  events, and the others are told that theirs are in.
 - One that fails before it has changed anything (a base that was erased, a `decide` that raises one of the log's
   errors) fails alone. Anything else that fails, COMMIT included, rolls the batch back; then each is done again in a
   transaction of its own, and those that fail again get their error. `decide` may therefore be called more than once.
@@ -321,12 +322,12 @@ class GroupCommit:
             except Exception as e:
                 if not batch:
                     raise
+                self._look_after(e, connection, appends)
                 self._one_by_one(connection, batch, appends, e)
             else:
                 self._finish(connection, batch, appends)
         except BaseException as e:
-            if not isinstance(e, Exception):
-                self._look_what_is_committed(connection, appends)
+            self._look_after(e, connection, appends)
             self._tell(batch)
             raise
 
@@ -381,14 +382,12 @@ class GroupCommit:
         self, connection: apsw.Connection, batch: list[_Caller], appends: Sequence[Append], e: Exception
     ) -> None:
         """Do what was rolled back again, each in a transaction of its own; what was alone in it has its error."""
-        if len(appends) == 1:
+        if len(appends) == 1 and not appends[0].done:
             appends[0].fail(e)
             appends[0].done = True
-            self._tell(batch)
-            return
         try:
             for append in appends:
-                if not self._alone(connection, append):
+                if not append.done and not self._alone(connection, append):
                     break
         finally:
             self._tell(batch)
@@ -405,15 +404,19 @@ class GroupCommit:
         except Exception as e:
             if not begun and isinstance(e, LogBusyError):
                 return False  # whoever leads next waits, and tells all
-            append.fail(e)
-            append.done = True
+            self._look_after(e, connection, [append])
+            if not append.done:
+                append.fail(e)
+                append.done = True
             return True
         append.done = True
         self._committed(connection)
         return True
 
-    def _look_what_is_committed(self, connection: apsw.Connection, appends: Sequence[Append]) -> None:
-        """After an interrupt: an append whose event is in the file is done."""
+    def _look_after(self, e: BaseException, connection: apsw.Connection, appends: Sequence[Append]) -> None:
+        """After an interrupt, or an error that a signal's handler raised: what is in the file is done."""
+        if isinstance(e, (EventLogError, apsw.Error, GenerationChangedError)):
+            return  # SQLite's word, or ours: nothing of it is in the file
         self._database.roll_back()  # where the interrupt left a transaction, what is in it would be taken for committed
         for append in appends:
             recorded = append.recorded

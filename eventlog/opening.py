@@ -35,6 +35,7 @@ __all__ = [
     "expected_schema",
     "folded",
     "look",
+    "opening_apart",
     "prepare_folder",
     "use_journal",
 ]
@@ -58,10 +59,9 @@ _STATEMENT = re.compile(
 )
 
 # Held by who makes a file, or opens one apart from a Database; and while the process forks: a child would inherit, for
-# ever, what another thread had locked in SQLite at that moment.
-_opening = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_opening.release)
+# ever, what another thread had locked in SQLite at that moment. Whoever forks takes it last (see `database`): who waits
+# for it may have a write lock, as a projection has that opens another log.
+opening_apart = threading.Lock()
 
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
 
@@ -146,7 +146,7 @@ def _look_inside(path: str, key: Key | None) -> tuple[int, int, list[str]]:
         return (*header, [])
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     uri = file_uri(path, immutable=True, key=key)
-    with _opening, contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
+    with opening_apart, contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
         # While the WAL, which is not looked at here, is folded in (and after one that was killed, or that readers kept
         # from ending), the header may speak of pages that are not in the file yet. Without this, that is corruption.
         connection.config(apsw.SQLITE_DBCONFIG_WRITABLE_SCHEMA, 1)
@@ -162,7 +162,7 @@ def _header(path: str) -> tuple[int, int] | None:
     """Give the identity and the version as they stand in a SQLite file's first page; None if there is no such page."""
     # Through SQLite's own file layer, which knows of the locks that other connections of this process hold.
     flags = [apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_MAIN_DB, 0]
-    with _opening:
+    with opening_apart:
         file = apsw.VFSFile("", path, flags)
         try:
             page = file.xRead(_HEADER_SIZE, 0)
@@ -246,7 +246,7 @@ def prepare_folder(path: str) -> None:
     try:
         _make_folders(os.path.dirname(path) or ".")
         # Closing the descriptor drops whatever locks this process has on the file: no other thread may have opened it.
-        with _opening, contextlib.suppress(FileExistsError):
+        with opening_apart, contextlib.suppress(FileExistsError):
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
             try:
                 os.fchmod(descriptor, 0o600)  # whatever the umask took away

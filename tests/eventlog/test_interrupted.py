@@ -11,7 +11,8 @@ import threading
 from types import FrameType
 from typing import Any
 
-from langgraph_eventlog.eventlog import EventLog, NewEvent, PutWrites, RecordedEvent, Whole, Write
+import pytest
+from langgraph_eventlog.eventlog import EventLog, NewEvent, ProjectionError, PutWrites, RecordedEvent, Whole, Write
 from langgraph_eventlog.eventlog.appender import prepare
 from langgraph_eventlog.eventlog.group_commit import Append, _Caller
 from langgraph_eventlog.projections import Projection
@@ -34,11 +35,16 @@ class Fussy(Projection):
             raise ZeroDivisionError("a bug")
 
 
+class Alarm(Exception):
+    """What the handler of a signal may raise just as well."""
+
+
 class Interrupt:
     """Raises at the place of this number; None: nowhere, and counts them."""
 
-    def __init__(self, at: int | None) -> None:
+    def __init__(self, at: int | None, error: type[BaseException] = KeyboardInterrupt) -> None:
         self._at = at
+        self._error = error
         self.places = 0
 
     def __call__(self, frame: FrameType, what: str, argument: Any) -> None:
@@ -47,15 +53,16 @@ class Interrupt:
         self.places += 1
         if self._at is not None and self.places > self._at:
             sys.setprofile(None)
-            raise KeyboardInterrupt
+            del argument  # a traceback would hold it, and with it a statement that has not ended
+            raise self._error
 
 
 def event(name: str) -> NewEvent:
     return NewEvent(PutWrites("1", name, "", (Write("x", 0, Whole("bytes", b"value")),)), name)
 
 
-def append_interrupted(log: EventLog, name: str, at: int | None) -> int:
-    interrupt = Interrupt(at)
+def append_interrupted(log: EventLog, name: str, at: int | None, error: type[BaseException] = KeyboardInterrupt) -> int:
+    interrupt = Interrupt(at, error)
     gc.disable()  # in a finalizer it would come to nobody
     try:
         sys.setprofile(interrupt)
@@ -63,7 +70,7 @@ def append_interrupted(log: EventLog, name: str, at: int | None) -> int:
             log.append(event(name))
         finally:
             sys.setprofile(None)
-    except KeyboardInterrupt:
+    except (error, ProjectionError):  # that, if it came in a projection
         pass
     finally:
         gc.enable()
@@ -103,7 +110,10 @@ def test_an_append_alone_that_is_interrupted_leaves_nothing_behind(make_saver: A
     check(log, after)
 
 
-def test_a_leader_that_is_interrupted_does_what_others_queued_once_or_leaves_it_to_the_next(make_saver: Any) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Alarm])
+def test_a_leader_that_is_interrupted_does_what_others_queued_once_or_leaves_it_to_the_next(
+    make_saver: Any, error: type[BaseException]
+) -> None:
     log = make_saver(synchronous="NORMAL", projections=[Fussy()]).log
     group, callers = log._group, []
 
@@ -115,13 +125,15 @@ def test_a_leader_that_is_interrupted_does_what_others_queued_once_or_leaves_it_
 
     for place in places(log, queue):
         queue(place)
-        append_interrupted(log, f"own {place}", place)
+        append_interrupted(log, f"own {place}", place, error)
         there = [str(event.thread_id) for event in log.read(after=max(0, log.head().position - 3))]
         for own, caller in callers[-3:]:
-            if caller.done and own != "bad":
+            if caller.done and own != "bad" and not caller.appends[0].failed:
                 assert own in there  # nobody is told before
         append_elsewhere(log, f"after {place}")
         while not callers[-1][1].done:
             append_elsewhere(log, f"after {place}, once more")
     assert all(caller.done for _, caller in callers)
-    check(log, [own for own, _ in callers if own != "bad"])
+    check(log, [own for own, caller in callers if not caller.appends[0].failed])
+    if error is KeyboardInterrupt:
+        assert not any(caller.appends[0].failed for own, caller in callers if own != "bad")

@@ -308,3 +308,36 @@ else:
     as_nobody(helpers, code, open_folder)
     assert sorted(p.name for p in open_folder.iterdir()) == before
     open_folder.chmod(0o755)
+
+
+@pytest.mark.parametrize("what", ["another log", "a copy of it from before", "nothing"])
+def test_a_log_that_is_replaced_after_it_was_opened_is_not_appended_to(
+    make_saver: Any, tmp_path: Path, what: str
+) -> None:
+    """It was opened, and read; what is remembered of it would damage what is there now."""
+    path, other = tmp_path / "agent.db", tmp_path / "other.db"
+    with EventLog(path) as log:
+        log.append(EVENT)
+    if what == "a copy of it from before":
+        shutil.copy(path, other)
+    elif what == "another log":
+        with EventLog(other) as log:
+            log.append(NewEvent(Thread("name", {}), "not t"))
+    with EventLog(path) as log:
+        log.append(EVENT)
+    with EventLog(path) as log:
+        assert len(list(log.read(thread_id="t"))) == 2
+        if what == "nothing":
+            path.unlink()
+        else:
+            os.replace(other, path)
+        before = contents(path)
+        with pytest.raises(LogOpenError) as caught:
+            log.append(EVENT)
+        assert caught.value.path == str(path)
+        if what != "nothing":
+            assert "replaced" in str(caught.value)
+            assert contents(path)["agent.db"] == before["agent.db"]
+    if what != "nothing":
+        with EventLog(path) as log:
+            assert (log.head().position, list(log.verify())) == (1, [])

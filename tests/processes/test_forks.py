@@ -329,3 +329,98 @@ saver.close()
     )
     assert threads_of(make_saver(path)) == ["before", "parent"]
     assert threads_of(make_saver(f"{path}.another")) == ["child"]
+
+
+def test_a_fork_waits_for_a_batch_that_opens_another_log(tmp_path: Path) -> None:
+    """A projection does so, while it holds the write lock that the fork is waiting for."""
+    run(
+        """
+from langgraph_eventlog.projections import Projection
+
+told, forking = threading.Event(), threading.Event()
+
+class Copying(Projection):
+    name = "copying"
+    schema_version = 1
+
+    def reset(self):
+        self.db.execute("CREATE TABLE copying (x)")
+
+    def apply(self, event):
+        told.set()
+        forking.wait(30)
+        with EventLogSaver(sys.argv[1] + ".copy"):
+            pass
+
+saver.close()
+saver = EventLogSaver(sys.argv[1], projections=[Copying()])
+write_lock = saver.log.database.write_lock
+acquire = write_lock.acquire
+
+def acquired(*arguments, **options):
+    forking.set()
+    return acquire(*arguments, **options)
+
+thread = threading.Thread(target=put, args=(saver, "one"))
+thread.start()
+told.wait(30)
+write_lock.acquire = acquired
+wait(forked(lambda: None))
+write_lock.acquire = acquire
+thread.join()
+assert saver.get_tuple(config("one")) is not None
+saver.close()
+""",
+        tmp_path / "agent.db",
+    )
+
+
+def test_a_fork_waits_for_batches_that_append_to_other_logs(tmp_path: Path) -> None:
+    """Whichever of the logs it locks first: who has the lock of one may be waiting for another's."""
+    run(
+        """
+from langgraph_eventlog.eventlog import database
+from langgraph_eventlog.projections import Projection
+
+class Copying(Projection):
+    name = "copying"
+    schema_version = 1
+
+    def __init__(self, copy):
+        self.copy, self.told, self.forking = copy, threading.Event(), threading.Event()
+
+    def reset(self):
+        self.db.execute("CREATE TABLE copying (x)")
+
+    def apply(self, event):
+        self.told.set()
+        self.forking.wait(30)
+        put(self.copy, "copy")
+
+saver.close()
+copies = [EventLogSaver(f"{sys.argv[1]}.copy {n}") for n in range(4)]
+projections = [Copying(copy) for copy in copies]
+savers = [EventLogSaver(f"{sys.argv[1]}.{n}", projections=[one]) for n, one in enumerate(projections)]
+threads = [threading.Thread(target=put, args=(one, "one")) for one in savers]
+for thread, projection in zip(threads, projections):
+    thread.start()
+    projection.told.wait(30)
+
+# The copies are locked first, and then the batches told to go on.
+database._forking._databases = [one.log.database for one in copies + savers]
+for one, projection in zip(savers, projections):
+    def acquired(*arguments, projection=projection, acquire=one.log.database.write_lock.acquire, **options):
+        projection.forking.set()
+        return acquire(*arguments, **options)
+    one.log.database.write_lock.acquire = acquired
+
+wait(forked(lambda: None))
+for thread in threads:
+    thread.join()
+for copy in copies:
+    assert copy.get_tuple(config("copy")) is not None
+for one in savers + copies:
+    one.close()
+""",
+        tmp_path / "agent.db",
+    )
