@@ -143,12 +143,17 @@ class ProjectionTables:
         """
         with self._log.database.reading() as connection:
             # A private database has one connection, which can write: what SQLite refuses elsewhere is refused here.
-            if sql not in self._checked_reads:
-                self._check_read(connection, sql)
-                if len(self._checked_reads) >= _MAX_CHECKED:
-                    self._checked_reads.clear()
-                self._checked_reads.add(sql)
-            return all_rows(connection, sql, bindings)
+            try:
+                if sql not in self._checked_reads:
+                    self._check_read(connection, sql)
+                    if len(self._checked_reads) >= _MAX_CHECKED:
+                        self._checked_reads.clear()
+                    self._checked_reads.add(sql)
+                return all_rows(connection, sql, bindings)
+            except apsw.SQLError as e:  # the user's statement, not damage
+                raise ProjectionError(
+                    f"projection {self._name}: this query cannot be run: {e}", projection=self._name
+                ) from e
 
     def values(self, event: RecordedEvent) -> dict[str, Value]:
         """Give every channel's value at a put, references resolved, as opaque (tag, data)."""

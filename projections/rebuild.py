@@ -43,7 +43,7 @@ NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generat
 TABLES = ("history", "pending_writes", "threads", "metadata_index")
 # Tables that earlier versions of this library had: files are rid of them when they are rebuilt.
 _RETIRED = ("latest",)
-_LEFTOVERS = tuple(name + suffix for suffix in (_SHADOW, _OLD) for name in TABLES)
+_LEFTOVERS = tuple(name + suffix for suffix in (_SHADOW, _OLD) for name in (*TABLES, *_RETIRED))
 _KEY_DDL = KEY_DDL.replace("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1)
 
 
