@@ -10,24 +10,22 @@ import contextlib
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
-from types import TracebackType
 
 import apsw
 
 from .connection import connect, is_private
 from .encryption import Key
 from .errors import LogBusyError, LogClosedError, LogOpenError, LogReadOnlyError, translated
-from .opening import opening_apart
+from .forking import FORKING
+from .write_lock import Transaction, WriteLock
 
-__all__ = ["Database", "WriteLock"]
+__all__ = ["Database"]
 
 _MAX_IDLE_READERS = 8
 _FORK_WAIT_S = 5.0
-# So long a fork waits for one log's write lock while it holds others', and so long it then holds none.
+# So long a fork waits for one log's write lock while it holds others'.
 _FORK_LOCK_S = 0.2
-_FORK_PAUSE_S = 0.02
 
 
 class Database:
@@ -54,11 +52,11 @@ class Database:
         self._idle_readers: list[apsw.Connection] = []
         self._readers_in_use = 0
         self._file: tuple[int, int] | None = None  # which file it is, once there is a connection to it
-        self._closed_because: str | None = _forking.inherited.get(path)
+        self._closed_because: str | None = FORKING.inherited.get(path)
         # What else needs new locks in a child: another thread may hold the old ones at the moment of fork().
         self.in_child: list[Callable[[], None]] = []
         self._new_locks()
-        _forking.add(self)
+        FORKING.add(self)
 
     def _new_locks(self) -> None:
         self.write_lock = WriteLock()
@@ -87,7 +85,7 @@ class Database:
 
     def transaction(self, connection: apsw.Connection) -> contextlib.AbstractContextManager[None]:
         """Do what `writing` does, for who has the write lock, and got this connection from `writer`."""
-        return _Transaction(connection, self)
+        return Transaction(connection, self.translating())
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[apsw.Connection]:
@@ -334,7 +332,8 @@ class Database:
     # inherits open connections inherits that view, but not the locks: even connections that it opens itself then
     # believe in locks that nobody holds. So the parent has none open while it forks; both open new ones afterwards.
 
-    def _before_fork(self) -> bool:
+    def before_fork(self) -> bool:
+        """Lock what a child would inherit locked, and close all connections; tell whether that could be had."""
         if not self.write_lock.acquire(timeout=_FORK_LOCK_S):
             return False
         self._pool.acquire()
@@ -345,17 +344,19 @@ class Database:
             self._close_idle()
         return True
 
-    def _after_fork_in_parent(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """Let go."""
         self._pool.release()
         self.write_lock.release()
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
+        """Begin anew."""
         if self._readers_in_use and not self.private:
-            _forking.inherited[self.path] = (
+            FORKING.inherited[self.path] = (
                 "cannot be used in this process: it was being read in another thread, for all of "
                 f"{_FORK_WAIT_S:g} s, when the process was forked. Fork when nobody is reading it"
             )
-            self._closed_because = _forking.inherited[self.path]
+            self._closed_because = FORKING.inherited[self.path]
         self._readers_in_use = 0
         self._new_locks()
         for renew in self.in_child:
@@ -367,132 +368,4 @@ class Database:
             self._closed_because = "is private to the process that opened it, and was inherited by fork()"
 
 
-class WriteLock:
-    """Held by one thread at a time, any number of times over; who waits for it in another way is told of its release.
-
-    Reentrant, because in a private database a read inside a write uses the same connection.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self.acquire = self._lock.acquire
-        self.unlock = self._lock.release  # `release`, but nobody is told
-        self.owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # Condition uses it, too
-        self.released: Callable[[], None] | None = None
-
-    def release(self) -> None:
-        """Let go once."""
-        self._lock.release()
-        if self.released is not None:
-            self.released()
-
-    def release_all(self) -> None:
-        """Let go altogether."""
-        while self.owned():
-            self._lock.release()
-        if self.released is not None:
-            self.released()
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        self.release()
-
-
-class _Transaction:
-    """A block that is one write transaction. A class: a generator's block costs each append some microseconds."""
-
-    __slots__ = ("_connection", "_database")
-
-    def __init__(self, connection: apsw.Connection, database: Database) -> None:
-        self._connection = connection
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            if e is None:
-                self._execute("COMMIT")
-            else:
-                self._database.translating().__exit__(kind, e, tb)
-        finally:
-            self._roll_back()
-
-    def _roll_back(self) -> None:
-        try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except BaseException:
-            with self._database.translating():
-                raise
-
-    def _execute(self, sql: str) -> None:
-        try:
-            self._connection.execute(sql)
-        except BaseException:
-            with self._database.translating():
-                raise
-
-
 _inherited: list[object] = []
-
-
-class _Forking:
-    """One fork() at a time: what the hook before it locked, the hooks after it release."""
-
-    def __init__(self) -> None:
-        self._databases: weakref.WeakSet[Database] = weakref.WeakSet()
-        self._lock = threading.Lock()
-        self._adding = threading.Lock()
-        self._locked: list[Database] = []
-        # In a child, why logs at these paths cannot be used: it has inherited a connection that was in use.
-        self.inherited: dict[str, str] = {}
-
-    def add(self, database: Database) -> None:
-        """Take part from now on; from before anything is opened."""
-        with self._adding:
-            self._databases.add(database)
-
-    def before(self) -> None:
-        self._lock.acquire()
-        while True:
-            self._adding.acquire()  # until there is a child: what is opened meanwhile, it would inherit
-            new = [database for database in self._databases if database not in self._locked]
-            if not new:
-                opening_apart.acquire()
-                return
-            self._adding.release()  # who holds a lock that is waited for here may be adding another
-            for database in new:
-                if not database._before_fork():
-                    self._let_go()  # who has its lock may wait for one of these: a projection that appends elsewhere
-                    time.sleep(_FORK_PAUSE_S)
-                    break
-                self._locked.append(database)
-
-    def _let_go(self) -> None:
-        locked, self._locked = self._locked, []
-        for database in locked:
-            database._after_fork_in_parent()
-
-    def after_in_parent(self) -> None:
-        self._let_go()
-        opening_apart.release()
-        self._adding.release()
-        self._lock.release()
-
-    def after_in_child(self) -> None:
-        locked, self._locked = self._locked, []
-        self._lock, self._adding = threading.Lock(), threading.Lock()
-        opening_apart.release()
-        for database in locked:
-            database._after_fork_in_child()
-
-
-_forking = _Forking()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_forking.before, after_in_parent=_forking.after_in_parent, after_in_child=_forking.after_in_child
-    )

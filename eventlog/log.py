@@ -23,7 +23,6 @@ from .errors import (
     CorruptRecordError,
     EventLogError,
     LogDamagedError,
-    LogOpenError,
     LogReadOnlyError,
     NotAnEventLogError,
     check_limit,
@@ -33,8 +32,9 @@ from .finding import Finding
 from .follower import Follower
 from .group_commit import Append, GenerationChangedError, GroupCommit
 from .log_aio import AsyncLogTwins
-from .opening import Found, absolute, check_schema, create, look, prepare_folder, use_journal
+from .opening import absolute
 from .reader import EventReader, Row, head_of, touches
+from .readying import open_or_make
 from .sql import one_row, the_row
 from .steps import CallQueue, Steps, perform, perform_async
 from .streams import StreamKeys
@@ -113,7 +113,7 @@ class EventLog(AsyncLogTwins):
             key=Key.of(key),
         )
         try:
-            self._open(database)
+            open_or_make(database, self._clock)
             self._renew()
             database.in_child += [self.appended.renew, self._renew]
             self._group = GroupCommit(database, apply=self._apply, committed=self._is_committed)
@@ -123,63 +123,6 @@ class EventLog(AsyncLogTwins):
             self._database = None
             database.close()
             raise
-
-    def _open(self, database: Database) -> None:
-        if database.private:
-            with database.exclusive() as connection:
-                create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
-            return
-        while True:
-            found = look(self.path, database.key)
-            try:
-                self._open_found(database, found)
-                return
-            except NotAnEventLogError:
-                if found is Found.LOG or database.key is None:
-                    raise
-                # Another process was quicker to make it, with a salt of its own: without that, a passphrase gives
-                # another key.
-                database.reconnect()
-
-    def _open_found(self, database: Database, found: Found) -> None:
-        if database.read_only:
-            if found is Found.NOTHING:
-                raise LogOpenError(
-                    f"{self.path} is not there (or empty), and read_only=True does not make it", path=self.path
-                )
-            with database.reading() as connection:
-                check_schema(connection, path=self.path)
-            return
-        try:
-            # What is as it should be is only read: the connection that writes is opened when something is appended.
-            if found is Found.NOTHING or not self._is_ready(database):
-                self._make_ready(database, found)
-        except LogReadOnlyError as e:  # SQLite's word, too, for a folder in which it cannot make the WAL
-            raise LogOpenError(
-                f"{self.path} may not be written: mend its permissions, or read it with read_only=True", path=self.path
-            ) from e
-
-    def _is_ready(self, database: Database) -> bool:
-        with database.reading() as connection:
-            self._check_writable(connection)
-            if connection.pragma("journal_mode") != "wal":
-                return False
-            check_schema(connection, path=self.path)
-            return True
-
-    def _make_ready(self, database: Database, found: Found) -> None:
-        if found is Found.NOTHING:
-            prepare_folder(self.path)
-        with database.exclusive() as connection:
-            self._check_writable(connection)
-            if found is Found.NOTHING:
-                create(connection, path=self.path, now_us=self._clock(), timeout_ms=database.busy_timeout_ms)
-            use_journal(connection, "wal", timeout_ms=database.busy_timeout_ms)
-            check_schema(connection, path=self.path)
-
-    def _check_writable(self, connection: apsw.Connection) -> None:
-        if connection.readonly("main"):
-            raise LogReadOnlyError(f"{self.path} cannot be written")
 
     def _renew(self) -> None:
         self._attaching = threading.Lock()

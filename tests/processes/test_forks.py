@@ -379,7 +379,7 @@ def test_a_fork_waits_for_batches_that_append_to_other_logs(tmp_path: Path) -> N
     """Whichever of the logs it locks first: who has the lock of one may be waiting for another's."""
     run(
         """
-from langgraph_eventlog.eventlog import database
+from langgraph_eventlog.eventlog import forking
 from langgraph_eventlog.projections import Projection
 
 class Copying(Projection):
@@ -407,7 +407,7 @@ for thread, projection in zip(threads, projections):
     projection.told.wait(30)
 
 # The copies are locked first, and then the batches told to go on.
-database._forking._databases = [one.log.database for one in copies + savers]
+forking.FORKING._databases = [one.log.database for one in copies + savers]
 for one, projection in zip(savers, projections):
     def acquired(*arguments, projection=projection, acquire=one.log.database.write_lock.acquire, **options):
         projection.forking.set()
