@@ -85,7 +85,8 @@ class Work:
         if not self.lingers:
             connection = self._lingering.enter_context(self.saver.log.database.reading())
             self.lingers = True
-            connection.execute("SELECT head FROM meta").fetchall()
+            with self.saver.log.database.translating():  # leaving the block, where this is done, is far away
+                connection.execute("SELECT head FROM meta").fetchall()
 
     def _clock(self) -> int:
         return _EPOCH_US + 1_000_000 * self.number
