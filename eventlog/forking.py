@@ -46,6 +46,7 @@ class Forking:
             self._databases.add(database)
 
     def before(self) -> None:
+        """Have everything locked, of logs that are opened meanwhile, too."""
         self._lock.acquire()
         while True:
             self._adding.acquire()  # until there is a child: what is opened meanwhile, it would inherit
@@ -67,12 +68,14 @@ class Forking:
             database.after_fork_in_parent()
 
     def after_in_parent(self) -> None:
+        """Let go of everything."""
         self._let_go()
         opening_apart.release()
         self._adding.release()
         self._lock.release()
 
     def after_in_child(self) -> None:
+        """Begin anew with new locks: whoever waited for the old ones is not here."""
         locked, self._locked = self._locked, []
         self._lock, self._adding = threading.Lock(), threading.Lock()
         opening_apart.release()

@@ -59,7 +59,7 @@ _STATEMENT = re.compile(
 )
 
 # Held by who makes a file, or opens one apart from a Database; and while the process forks: a child would inherit, for
-# ever, what another thread had locked in SQLite at that moment. Whoever forks takes it last (see `database`): who waits
+# ever, what another thread had locked in SQLite at that moment. Whoever forks takes it last (see `forking`): who waits
 # for it may have a write lock, as a projection has that opens another log.
 opening_apart = threading.Lock()
 

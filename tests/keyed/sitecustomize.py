@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 
-def test_key() -> str | bytes | None:
+def key_of_tests() -> str | bytes | None:
     """Give the key: 64 hexadecimal digits are a raw one, which costs no time."""
     text = os.environ.get("EVENTLOG_TEST_KEY") or None
     return bytes.fromhex(text) if text is not None and len(text) == 64 else text
@@ -21,8 +21,8 @@ def install() -> None:
 
     for opener in (EventLog, EventLogSaver):
         assert "key" in opener.__init__.__kwdefaults__
-        opener.__init__.__kwdefaults__["key"] = test_key()
+        opener.__init__.__kwdefaults__["key"] = key_of_tests()
 
 
-if test_key() is not None:
+if key_of_tests() is not None:
     install()
