@@ -8,12 +8,14 @@ import time
 import weakref
 from typing import Protocol
 
-from .opening import opening_apart
-
-__all__ = ["FORKING", "Forked"]
+__all__ = ["FORKING", "Forked", "opening_apart"]
 
 # So long a fork holds none of the locks when one of them could not be had.
 _PAUSE_S = 0.02
+# Held by who makes a file, or opens one apart from a Database; and while the process forks: a child would inherit, for
+# ever, what another thread had locked in SQLite at that moment. Whoever forks takes it last: who
+# waits for it may have a write lock, as a projection has that opens another log.
+opening_apart = threading.Lock()
 
 
 class Forked(Protocol):

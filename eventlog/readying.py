@@ -8,7 +8,8 @@ import apsw
 
 from .database import Database
 from .errors import LogOpenError, LogReadOnlyError, NotAnEventLogError
-from .opening import Found, check_schema, create, look, prepare_folder, use_journal
+from .looking import Found, look
+from .opening import check_schema, create, prepare_folder, use_journal
 
 __all__ = ["open_or_make"]
 

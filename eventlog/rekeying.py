@@ -15,7 +15,8 @@ import apsw
 from .connection import connect, file_uri, is_private
 from .encryption import Key
 from .errors import ConfigError, LogBusyError, LogDamagedError, LogIOError, LogOpenError, translated
-from .opening import Found, absolute, check_schema, look, use_journal
+from .looking import Found, look
+from .opening import absolute, check_schema, use_journal
 from .sql import the_row
 
 __all__ = ["rekey"]

@@ -26,6 +26,7 @@ from langgraph_eventlog.eventlog import (
     Write,
     dictionaries,
     errors,
+    looking,
     opening,
     record,
     value,
@@ -184,7 +185,7 @@ def test_the_table_of_identity_is_the_codes() -> None:
     text = section(1)
     assert f"0x{opening.APPLICATION_ID:X}" in text
     assert opening.APPLICATION_ID.to_bytes(4, "big") == b"LGEV"
-    assert opening._JOURNAL_MAGIC.hex() in text
+    assert looking._JOURNAL_MAGIC.hex() in text
     assert re.search(rf"user_version`? \| `{opening.FORMAT_VERSION}`", text)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import apsw
 import pytest
-from langgraph_eventlog.eventlog import ConfigError, EventLog, EventLogError, LogOpenError, NotAnEventLogError, opening
+from langgraph_eventlog.eventlog import ConfigError, EventLog, EventLogError, LogOpenError, NotAnEventLogError, looking
 from langgraph_eventlog.eventlog.encryption import Key, can_encrypt
 from langgraph_eventlog.saver import EventLogSaver, rekey
 
@@ -329,7 +329,7 @@ def test_a_first_page_that_is_half_written_is_read_again(
         if len(looks) == 3:
             path.write_bytes(whole)
 
-    monkeypatch.setattr(opening, "pause", pause)
+    monkeypatch.setattr(looking, "pause", pause)
     opened(key=key, read_only=True).close()
     assert len(looks) == 3
 
