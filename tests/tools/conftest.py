@@ -1,0 +1,81 @@
+"""What the tests of the command line share: the real command in its own process, and logs that real graphs made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHOP = Path(__file__).with_name("shop.py")
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the command in tmp_path; its exit code must be the one expected."""
+
+    def run_command(
+        *arguments: str | Path, code: int = 0, stdin: str | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            [sys.executable, "-W", "error::ResourceWarning", "-m", "langgraph_eventlog.tools", *map(str, arguments)],
+            cwd=tmp_path,
+            capture_output=True,
+            encoding="utf-8",
+            input=stdin,
+            env={**os.environ, **environment},
+            timeout=120,
+            check=False,
+        )
+        assert result.returncode == code, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        assert "Exception ignored" not in result.stderr
+        return result
+
+    return run_command
+
+
+@pytest.fixture
+def json_of(run: Run) -> Callable[..., Any]:
+    """Run the command with --json; give the document, or the lines' documents."""
+
+    def documents(*arguments: str | Path, lines: bool = False, code: int = 0) -> Any:
+        out = run(*arguments, "--json", code=code).stdout
+        return [json.loads(line) for line in out.splitlines()] if lines else json.loads(out)
+
+    return documents
+
+
+@pytest.fixture(scope="session")
+def shop_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop's log (see shop.py), made once for all tests: copy it before changing it."""
+    path = tmp_path_factory.mktemp("shop") / "agent.db"
+    subprocess.run([sys.executable, str(SHOP), str(path)], check=True, timeout=300)
+    return path
+
+
+@pytest.fixture
+def shop(shop_once: Path, tmp_path: Path) -> Path:
+    """A copy of the shop's log: tmp_path / "agent.db"."""
+    path = tmp_path / "agent.db"
+    shutil.copy(shop_once, path)
+    return path
+
+
+@pytest.fixture
+def busy_shop(shop: Path) -> Iterator[Path]:
+    """The shop's log while another process appends to it."""
+    command = [sys.executable, str(SHOP), str(shop), "--busy"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "appending\n"
+        yield shop
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 0

@@ -1,0 +1,40 @@
+"""Arguments and options that several verbs share, so that each is spelt, and helped with, in one way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Allow", "AllowAny", "AsJson", "KeyFile", "LogFile", "ThreadId"]
+
+LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="The log.", show_default=False)]
+ThreadId = Annotated[str, typer.Argument(metavar="THREAD", help="A thread's id.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="KEYFILE",
+        help="Of an encrypted log: a file that holds the passphrase (a newline at the end does not count), or the key "
+        "itself, 32 bytes. Without it, LANGGRAPH_EVENTLOG_KEY is the passphrase, if it is set.",
+        show_default=False,
+    ),
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="MODULE:CLASS",
+        help="Decode values of this class, too, by running its code. May be given several times.",
+        show_default=False,
+    ),
+]
+AllowAny = Annotated[
+    bool,
+    typer.Option(
+        "--allow-any",
+        help="Decode values of any class: runs whatever code the log names. Only for logs that you trust.",
+    ),
+]

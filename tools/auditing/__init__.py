@@ -1,0 +1,1 @@
+"""Replaying everything that ever happened, in the order of the log."""

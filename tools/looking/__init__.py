@@ -1,0 +1,1 @@
+"""Looking into a log: threads, their history, states, differences, where the bytes are."""

@@ -1,0 +1,1 @@
+"""Moving data: from and to other savers, between logs, and into backups."""

@@ -1,0 +1,94 @@
+"""What the command line prints: tables and colours for people, JSON for programs, complaints on stderr.
+
+Everything from a log may be hostile: it is shown with control characters made visible, and never read as markup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from .jsonable import jsonable
+
+__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "table"]
+
+_PLAIN_WIDTH = 120  # where there is no terminal
+# All controls but newline and tab, and what changes the direction of text.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_SHOWN_AFTER_S = 1.0
+
+
+def safe(value: Any) -> Text:
+    """Give something from a log as text that does nothing to a terminal but be shown."""
+    return Text(_UNSAFE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(value)))
+
+
+def console() -> Console:
+    """Give what prints for people: colours on a terminal only, and as wide as that; no markup."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """Give an empty table. The name of a column of numbers begins with ">"."""
+    made = Table(box=box.SIMPLE, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return made
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document, indented. Any value of a state is shown in some way: see `jsonable`."""
+    sys.stdout.write(json.dumps(jsonable(document), indent=2) + "\n")
+
+
+def print_json_line(document: Any) -> None:
+    """Print a document as one line of JSON Lines, at once."""
+    sys.stdout.write(json.dumps(jsonable(document), separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+def complain(error: BaseException) -> None:
+    """Say on stderr what went wrong."""
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(Text("error: ", "bold red") + safe(error))
+
+
+@contextlib.contextmanager
+def progress(description: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar on stderr, if that is a terminal, once a second has passed.
+
+    What is yielded is called with how much has been done since the beginning.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(description, total=total)
+    began, shown = time.monotonic(), False
+
+    def done(amount: float) -> None:
+        nonlocal shown
+        if not shown and time.monotonic() - began > _SHOWN_AFTER_S:
+            bar.start()
+            shown = True
+        bar.update(task, completed=amount)
+
+    try:
+        yield done
+    finally:
+        if shown:
+            bar.stop()

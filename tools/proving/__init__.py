@@ -1,0 +1,1 @@
+"""Proving that nobody altered a log: verification, anchors and their signatures."""
