@@ -5,7 +5,7 @@ Most records are read for one value, on the way to another record's.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -127,6 +127,17 @@ class OpenedRecord:
         """
         try:
             return body_codec.decode_field(self._kind, self._array, self._bases, field)
+        except BodyFormatError as e:
+            raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+
+    def frame(self) -> Mapping[str, Any]:
+        """Give those fields of a checkpoint that the log itself can read, its `ts` among them; {} of other events.
+
+        Raises:
+            CorruptRecordError: what stands there is damaged.
+        """
+        try:
+            return body_codec.decode_frame(self._kind, self._array)
         except BodyFormatError as e:
             raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
 

@@ -31,6 +31,11 @@ _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
 # Where the record stands in such a row.
 _RECORD_COLUMN = 4
 _HEAD = "SELECT head, link FROM meta"
+_RECORDED_AT = "SELECT recorded_at FROM event WHERE position = ?"
+# Events of the whole log (stream NULL) may be about the thread, too.
+_TOUCHED = """
+SELECT EXISTS (SELECT 1 FROM event AS e LEFT JOIN stream AS s ON s.stream = e.stream
+  WHERE e.position > ? AND (e.stream IS NULL OR s.thread = ?))"""
 _RECORD = "SELECT kind, stream, record, digest FROM event WHERE position = ?"
 # What one reading transaction keeps of the records that it has read: most are read for several of their values.
 _MAX_BYTES_OF_RECORDS = 64 * 1024 * 1024
@@ -83,6 +88,23 @@ class EventReader:
             if known is not None:
                 known.add(position, opened, opened.memory)
         return opened
+
+    def recorded_at(self, connection: apsw.Connection, position: int) -> int | None:
+        """Give when an event was recorded; None if it is not there.
+
+        Raises:
+            CorruptRecordError: the row is damaged.
+        """
+        row = one_row(connection, _RECORDED_AT, (position,))
+        if row is None:
+            return None
+        if type(row[0]) is not int:
+            raise CorruptRecordError("a column holds what it cannot hold", path=self._path, position=position)
+        return row[0]
+
+    def touched(self, connection: apsw.Connection, thread: int, after: int) -> bool:
+        """Tell whether an event after a position may be about a thread; looks at every event after it."""
+        return bool(the_row(connection, _TOUCHED, (after, thread))[0])
 
     def opener(
         self, connection: apsw.Connection, known: Bounded[int, OpenedRecord] | None = None

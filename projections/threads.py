@@ -11,9 +11,9 @@ from typing import Any
 
 import apsw
 
-from ..eventlog.sql import all_rows, one_row
+from ..eventlog.sql import all_rows, one_row, the_row
 from .ids import from_key
-from .table import OR_NULL, Table, check_row, row_types
+from .table import OR_NULL, Table, check_progress, check_row, row_types
 
 __all__ = ["ThreadRow", "Threads"]
 
@@ -86,6 +86,8 @@ LEFT JOIN history AS h NOT INDEXED ON h.stream = s.stream AND h.checkpoint_id = 
   SELECT checkpoint_id FROM history NOT INDEXED WHERE stream = s.stream AND hidden = 0
   ORDER BY checkpoint_id DESC LIMIT 1)"""
     _ONE = f"{_FROM} WHERE a.thread = ?"
+    _IN_ORDER = f"{_FROM} WHERE a.thread > ? ORDER BY a.thread LIMIT ?"
+    _COUNT = "SELECT count(*) FROM threads"
     # A thread is listed while it has something, or was registered: then it has metadata, if only {}.
     _PAGE = f"""
 {_FROM} WHERE a.thread IN (
@@ -129,6 +131,17 @@ ORDER BY a.last_activity DESC, a.thread DESC"""
         """Give a thread, listed or not."""
         row = one_row(connection, self._ONE, (thread,))
         return None if row is None else _row(row)
+
+    def in_order(self, connection: apsw.Connection, *, after: int, limit: int) -> list[ThreadRow]:
+        """Give a page of threads, listed or not, by their keys, above one; keys are 1 and up."""
+        found = [_row(r) for r in all_rows(connection, self._IN_ORDER, (after, limit))]
+        check_progress(is_further=not found or found[-1].thread > after)
+        return found
+
+    def count(self, connection: apsw.Connection) -> int:
+        """Give how many threads there are, listed or not."""
+        count: int = the_row(connection, self._COUNT)[0]
+        return count
 
     def page(self, connection: apsw.Connection, *, below: tuple[int, int] | None, limit: int) -> list[ThreadRow]:
         """Give a page of threads, newest activity first, strictly below a (last_activity, thread)."""

@@ -103,7 +103,9 @@ class Remover:
         return Removal(
             *address,
             removed=tuple(row.checkpoint_id for row in rows if row.checkpoint_id in going - needed),
-            hidden=tuple(row.checkpoint_id for row in rows if row.checkpoint_id in needed.intersection(doomed) - hidden),
+            hidden=tuple(
+                row.checkpoint_id for row in rows if row.checkpoint_id in needed.intersection(doomed) - hidden
+            ),
         )
 
     def _keep_latest(self, connection: apsw.Connection, stream: int) -> Removal | None:
