@@ -149,14 +149,14 @@ class Finder:
         removals = {stream: removal for stream, removal in removals.items() if removal.removed or removal.hidden}
         if not removals:
             return None
-        removed = {(stream, id_) for stream, removal in removals.items() for id_ in removal.removed}
-        hidden = {(stream, id_) for stream, removal in removals.items() for id_ in removal.hidden}
+        gone = {(stream, id_) for stream, removal in removals.items() for id_ in removal.removed}
+        out_of_sight = {(stream, id_) for stream, removal in removals.items() for id_ in removal.hidden}
         return Doomed(
             row.thread_id,
             False,
             removals,
-            tuple(r for r in there if (r.stream, r.checkpoint_id) in removed),
-            tuple(r for r in there if (r.stream, r.checkpoint_id) in hidden),
+            tuple(r for r in there if (r.stream, r.checkpoint_id) in gone),
+            tuple(r for r in there if (r.stream, r.checkpoint_id) in out_of_sight),
             self._writes(connection, removals),
         )
 

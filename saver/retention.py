@@ -129,7 +129,7 @@ def _plain(exempt: Mapping[str, Any]) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = unpack(pack(dict(exempt)))
     except PlainDataError as e:
-        raise ConfigError(f"exempt holds a value that is not plain data: {e}") from e
+        raise ConfigError(f"exempt maps metadata keys to plain values, and not to this: {e}") from e
     return plain
 
 
