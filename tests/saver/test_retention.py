@@ -27,6 +27,9 @@ def ts(age_days: float) -> str:
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=NOW) - age_days * DAY).isoformat()
 
 
+YOUNG = ts(0)
+
+
 class Time:
     """A clock that is set."""
 
@@ -53,7 +56,7 @@ class Thread:
         *,
         ns: str = "",
         parent: str | None = None,
-        ts: Any = ts(0),
+        ts: Any = YOUNG,
         values: dict[str, Any] | None = None,
         versions: dict[str, Any] | None = None,
         **metadata: Any,
@@ -266,9 +269,9 @@ def kept(policy: Retention, story: Story) -> tuple[set[tuple[str, str]], set[tup
         root = one.root
         if root is None:
             root = max((other.id for other in roots if other.id <= one.id), default=None)
-        if root in kept_ids or (root is not None and root > latest):
-            stays.add((one.ns, one.id))
-        elif root not in {other.id for other in roots} and is_newer(one.age, story, policy):
+        is_there = root in {other.id for other in roots}
+        is_to_come = root is not None and root > latest
+        if root in kept_ids or is_to_come or (not is_there and is_newer(one.age, story, policy)):
             stays.add((one.ns, one.id))
     return stays, {(ns, id) for ns, id in strays if id >= latest or is_newer(None, story, policy)}
 
