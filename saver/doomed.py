@@ -79,7 +79,7 @@ class Finder:
             with self._log.database.reading() as connection:
                 rows = self._views.threads.in_order(connection, after=after, limit=_PAGE)
             for row in rows:
-                if self._policy.removes_checkpoints or self._is_idle(row):
+                if self._is_idle(row) or self._may_lose_some(row):
                     yield row.thread
             looked_at += len(rows)
             if progress is not None:
@@ -105,7 +105,7 @@ class Finder:
             return None
         if self._is_idle(row):
             return self._whole(connection, row)
-        return self._parts(connection, row) if self._policy.removes_checkpoints else None
+        return self._parts(connection, row) if self._may_lose_some(row) else None
 
     def _is_exempt(self, row: ThreadRow) -> bool:
         if not self._policy.exempt:
@@ -119,6 +119,10 @@ class Finder:
 
     def _is_idle(self, row: ThreadRow) -> bool:
         return self._idle_before is not None and row.last_activity < self._idle_before
+
+    def _may_lose_some(self, row: ThreadRow) -> bool:
+        # Where every thread has been cut down to its latest before, none has to be looked into.
+        return self._policy.removes_checkpoints and row.checkpoints > 1
 
     def _whole(self, connection: apsw.Connection, row: ThreadRow) -> Doomed:
         checkpoints = self._views.history.of_thread(connection, row.thread)

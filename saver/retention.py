@@ -47,7 +47,7 @@ class Retention:
     A subgraph's checkpoint that names none of the graph's is taken to belong to the newest one at or before it. One
     whose graph's checkpoint is not there goes (with `keep_newer_than`, once it is itself old enough), unless that one
     would be newer than all there are: then it is still to come. So do writes at a checkpoint that is not there. A
-    thread that has no checkpoint in the graph's own namespace only goes whole.
+    thread that has no checkpoint in the graph's own namespace, or only one in all, only goes whole.
 
     Args:
         keep_last: so many checkpoints of the graph itself, by their ids, whichever branches they are on. 1 is what

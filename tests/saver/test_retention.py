@@ -239,7 +239,7 @@ def kept(policy: Retention, story: Story) -> tuple[set[tuple[str, str]], set[tup
     if policy.idle_longer_than is not None and story.recorded * DAY > policy.idle_longer_than:
         return set(), set()
     roots = sorted((one for one in story.checkpoints if one.ns == ""), key=lambda one: one.id)
-    if not roots or (policy.keep_last is None and policy.keep_newer_than is None):
+    if not roots or len(there) < 2 or (policy.keep_last is None and policy.keep_newer_than is None):
         return everything
     latest = roots[-1].id
     kept_roots = [
@@ -606,6 +606,7 @@ def test_without_an_age_no_checkpoint_is_read_where_nothing_goes(
     for id in "12345":
         thread.put(id)
     opened: list[int] = []
+    Thread(thread.saver, "single").put("1")
     reader, read = thread.saver.log.reader, thread.saver.log.reader.open
     monkeypatch.setattr(
         reader,
