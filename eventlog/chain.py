@@ -1,4 +1,4 @@
-"""Checking events and stubs one by one, in order: digests and the hash chain, gaps, and what says that it was erased."""
+"""Checking events and stubs one by one, in order: digests and the hash chain, gaps, and what was declared erased."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ChainCheck:
         self._references = ReferenceCheck(reader, database.path)
         self._coverage = coverage
         self._anchors = sorted(anchors, key=lambda anchor: anchor.position)
-        # Of each position that an anchor names: the link there, and the last position at which the chain was broken before.
+        # Of each position that an anchor names: the link there, and where the chain was last broken before.
         self._at_anchors: dict[int, tuple[bytes, int]] = {0: (link, 0)}
         self._named = {anchor.position for anchor in self._anchors}
         self._broken = 0

@@ -47,6 +47,7 @@ from .verify import verify_log
 __all__ = ["EventLog"]
 
 _META = "SELECT head, link, generation, EXISTS (SELECT 1 FROM erased) FROM meta"
+_LOG_ID = "SELECT log_id FROM meta"
 T = TypeVar("T")
 _PAGE = 64
 _MAX_PAGE = 1024
@@ -264,6 +265,18 @@ class EventLog(AsyncLogTwins):
         """
         with self.database.reading() as connection:
             return self.reader.head(connection)
+
+    def log_id(self) -> bytes:
+        """Give what tells this log from all others: 16 random bytes, which a copy of the file has, too.
+
+        Raises:
+            LogDamagedError: the file does not hold it.
+        """
+        with self.database.reading() as connection:
+            log_id = the_row(connection, _LOG_ID)[0]
+        if type(log_id) is not bytes:
+            raise LogDamagedError(f"{self.path} is damaged: the table meta holds what it cannot hold")
+        return log_id
 
     def read(
         self,

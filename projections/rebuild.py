@@ -72,7 +72,8 @@ def record_versions(connection: apsw.Connection, builtin: BuiltIn) -> None:
 def rebuild(log: EventLog, progress: Callable[[int, int], None] | None = None) -> int:
     """Make the built-in projections anew from the log; give the file's new generation.
 
-    `progress` is told up to which position they are made, and up to which they will be. Appends go on meanwhile, on the old tables. A kill leaves the old tables in place, and the next rebuild clears up.
+    `progress` is told up to which position they are made, and up to which they will be. Appends go on meanwhile, on the
+    old tables. A kill leaves the old tables in place, and the next rebuild clears up.
 
     Raises:
         RebuildTakenOverError: another rebuild was begun.
