@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .event import Head
 from .positions import merged
 
-__all__ = ["Coverage"]
+__all__ = ["Coverage", "Told"]
 
 Told = Callable[[str, int, int], None]
 

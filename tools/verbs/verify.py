@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +14,9 @@ from ...eventlog.errors import ConfigError
 from ...eventlog.finding import Finding
 from ...saver import EventLogSaver
 from ..arguments import AsJson, KeyFile, LogFile
+from ..bars import Bars
 from ..opening import open_log, strict_serializer
-from ..printing import console, print_json_line, progress, safe
+from ..printing import console, print_json_line, safe
 from ..proving.anchors import Anchor, parse_anchor, read_anchor
 from ..proving.signing import read_public_key
 from ..proving.values import ValueCheck
@@ -82,8 +82,8 @@ def command(
         raise ConfigError("--public-key says who has to have signed an --anchor-file: give one")
     anchors = [parse_anchor(text) for text in anchor or ()] + [read_anchor(path) for path in anchor_file or ()]
     key = None if public_key is None else read_public_key(public_key)
-    with open_log(file, key_file=key_file) as log, _Bars() as bars:
-        coverage = Coverage(bars.tell)
+    with open_log(file, key_file=key_file) as log, Bars() as bars:
+        coverage = Coverage(lambda part, done, total: bars.tell(f"checking {part}", done, total))
         values = ValueCheck(log.log, strict_serializer(), coverage)
         findings = 0
         for finding in verify(log, anchors=anchors, public_key=key, coverage=coverage, values=values, quick=quick):
@@ -156,25 +156,3 @@ def _print_result(result: dict[str, Any]) -> None:
             say(f"{count:,} values were not looked into: they are {why}")
     checked = "chain and digests" if result["quick"] else "chain, digests, records, tables and values"
     say(f"{checked}: {result['findings']:,} findings" if result["findings"] else f"{checked}: nothing found")
-
-
-class _Bars(contextlib.ExitStack):
-    """A progress bar for each part of the check."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._part: str | None = None
-        self._done: Callable[[float], None] | None = None
-
-    def tell(self, part: str, done: int, total: int) -> None:
-        """Show how far a part is."""
-        if part != self._part or self._done is None:
-            self.end()
-            self._part = part
-            self._done = self.enter_context(progress(f"checking {part}", total))
-        self._done(done)
-
-    def end(self) -> None:
-        """Take the bar away: something else is going to be printed."""
-        self._part = self._done = None
-        self.close()
