@@ -108,8 +108,8 @@ def _check_goal(source: str, goal: str, *, force: bool) -> None:
         # SQLite would take what is in such a file for a part of the new one.
         if os.path.exists(goal + suffix) and os.path.getsize(goal + suffix) > 0:
             raise ConfigError(
-                f"{goal}{suffix} holds changes to what is, or was, at {goal}: somebody has it open, or was stopped while "
-                "it was open. Choose another name"
+                f"{goal}{suffix} holds changes to what is, or was, at {goal}: somebody has it open, or was stopped "
+                "while it was open. Choose another name"
             )
 
 
