@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 
@@ -137,6 +138,22 @@ def test_a_log_in_use_is_verified_up_to_where_it_was(run: Any, busy_shop: Path) 
         assert findings == []
         assert result["proved"] == [[1, int(anchor.partition(":")[0])]]
     assert int(anchor_of(run, busy_shop).partition(":")[0]) > int(anchor.partition(":")[0])
+
+
+def test_a_log_that_cannot_be_opened_for_its_damage_is_a_finding(run: Any, shop: Path) -> None:
+    with apsw.Connection(str(shop)) as connection:
+        connection.execute("DROP TRIGGER event_never_changes")
+    connection.close()
+    findings, result = checked(run, shop, code=1)
+    assert [f["code"] for f in findings] == ["schema"]
+    assert "event_never_changes" in findings[0]["message"]
+    assert (result["head"], result["proved"], result["unproved"]) == (None, [], [])
+    assert "event_never_changes" in run("verify", shop, code=1).stdout
+
+
+def test_what_is_no_log_is_an_error(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("no log at all" * 1000)
+    assert run("verify", "text.db", code=3).stdout == ""
 
 
 def test_nothing_is_changed_by_it(run: Any, shop: Path) -> None:

@@ -80,6 +80,8 @@ def backup(
     source, goal = absolute(path), absolute(target)
     if is_private(source) or is_private(goal):
         raise ConfigError("a backup is of a file, and into a file: a private log has no name")
+    if not os.path.isfile(source):
+        raise LogOpenError(f"there is no log at {source}", path=source)
     _check_goal(source, goal, force=force)
     partial = f"{goal}.{secrets.token_hex(4)}.partial"
     with _failures_of_the_system(goal, partial):

@@ -11,7 +11,7 @@ from ..arguments import AsJson, KeyFile, LogFile
 from ..bars import Bars
 from ..moving.backup import backup
 from ..opening import key_from
-from ..printing import console, print_json, safe
+from ..printing import print_json, say
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -38,5 +38,5 @@ def command(
         print_json({"file": made.path, "head": head, "bytes": made.bytes, "verified": made.verified})
         return
     checked = "chain and digests were checked" if made.verified else "it was not checked"
-    console().print(safe(f"{made.path}: {made.bytes:,} bytes, events 1 to {made.head.position:,}; {checked}"))
-    console().print(safe(f"anchor: {made.head}"))
+    say(f"{made.path}: {made.bytes:,} bytes, events 1 to {made.head.position:,}; {checked}")
+    say(f"anchor: {made.head}")

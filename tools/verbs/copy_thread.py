@@ -9,7 +9,7 @@ import typer
 from ..arguments import AsJson, KeyFile, LogFile
 from ..moving.threads import copy_thread, facts
 from ..opening import open_log_to_change
-from ..printing import console, print_json, safe
+from ..printing import print_json, say
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -32,4 +32,4 @@ def command(
         print_json({"source": source, "copied": facts(made)})
     else:
         what = f"{made.checkpoints:,} checkpoints and {made.writes:,} writes"
-        console().print(safe(f"{target}: {what}, copied from {source}"))
+        say(f"{target}: {what}, copied from {source}")

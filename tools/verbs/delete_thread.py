@@ -6,7 +6,7 @@ from ..arguments import AsJson, KeyFile, LogFile, ThreadIds, Yes
 from ..confirming import confirm
 from ..moving.threads import delete_threads, facts, threads_there
 from ..opening import open_log_to_change
-from ..printing import console, print_json, safe
+from ..printing import print_json, say
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -32,5 +32,5 @@ def command(
         return
     for info in deleted:
         what = f"{info.checkpoints:,} checkpoints and {info.writes:,} writes"
-        console().print(safe(f"{info.thread_id}: deleted, with {what}"))
-    console().print("Their records stay in the log until it is compacted: only then their bytes go.")
+        say(f"{info.thread_id}: deleted, with {what}")
+    say("Their records stay in the log until it is compacted: only then their bytes go.")

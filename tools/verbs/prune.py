@@ -10,7 +10,7 @@ from ..arguments import AsJson, KeyFile, LogFile, ThreadIds, Yes
 from ..confirming import confirm
 from ..moving.threads import facts, prune_threads, threads_there
 from ..opening import open_log_to_change
-from ..printing import console, print_json, safe
+from ..printing import print_json, say
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -54,5 +54,5 @@ def command(
     for thread in pruned:
         left = 0 if thread.after is None else thread.after.checkpoints
         removed = thread.before.checkpoints - left
-        console().print(safe(f"{thread.before.thread_id}: {removed:,} checkpoints removed, {left:,} kept"))
-    console().print("Their records stay in the log until it is compacted: only then their bytes go.")
+        say(f"{thread.before.thread_id}: {removed:,} checkpoints removed, {left:,} kept")
+    say("Their records stay in the log until it is compacted: only then their bytes go.")

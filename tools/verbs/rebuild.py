@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..arguments import AsJson, KeyFile, LogFile
 from ..bars import Bars
 from ..opening import open_log_to_change
-from ..printing import console, print_json, safe
+from ..printing import print_json, say
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -24,4 +24,4 @@ def command(file: LogFile, *, as_json: AsJson = False, key_file: KeyFile = None)
     if as_json:
         print_json({"file": path, "head": {"position": head.position, "link": head.link.hex()}})
     else:
-        console().print(safe(f"{path}: rebuilt from events up to {head.position:,}"))
+        say(f"{path}: rebuilt from events up to {head.position:,}")

@@ -10,13 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from ...eventlog.coverage import Coverage
-from ...eventlog.errors import ConfigError
+from ...eventlog.errors import ConfigError, LogDamagedError
 from ...eventlog.finding import Finding
-from ...saver import EventLogSaver
 from ..arguments import AsJson, KeyFile, LogFile
 from ..bars import Bars
 from ..opening import open_log, strict_serializer
-from ..printing import console, print_json_line, safe
+from ..printing import print_json_line, say
 from ..proving.anchors import Anchor, parse_anchor, read_anchor
 from ..proving.signing import read_public_key
 from ..proving.values import ValueCheck
@@ -82,16 +81,20 @@ def command(
         raise ConfigError("--public-key says who has to have signed an --anchor-file: give one")
     anchors = [parse_anchor(text) for text in anchor or ()] + [read_anchor(path) for path in anchor_file or ()]
     key = None if public_key is None else read_public_key(public_key)
-    with open_log(file, key_file=key_file) as log, Bars() as bars:
-        coverage = Coverage(lambda part, done, total: bars.tell(f"checking {part}", done, total))
-        values = ValueCheck(log.log, strict_serializer(), coverage)
-        findings = 0
-        for finding in verify(log, anchors=anchors, public_key=key, coverage=coverage, values=values, quick=quick):
-            findings += 1
-            bars.end()
-            _print_finding(finding, as_json=as_json)
-        bars.end()
-        result = _result(log, anchors, coverage, values, findings=findings, quick=quick)
+    coverage, values, findings = Coverage(), None, 0
+    try:
+        with open_log(file, key_file=key_file) as log, Bars() as bars:
+            coverage = Coverage(lambda part, done, total: bars.tell(f"checking {part}", done, total))
+            values = None if quick else ValueCheck(log.log, strict_serializer(), coverage)
+            for finding in verify(log, anchors=anchors, public_key=key, coverage=coverage, values=values, quick=quick):
+                findings += 1
+                bars.end()
+                _print_finding(finding, as_json=as_json)
+    except LogDamagedError as e:
+        # So much that it cannot be opened: the schema is not that of a log, or a page of it cannot be read.
+        findings += 1
+        _print_finding(Finding("schema", None, str(e)), as_json=as_json)
+    result = _result(file, anchors, coverage, values, findings=findings, quick=quick)
     if as_json:
         print_json_line(result)
     else:
@@ -104,16 +107,16 @@ def _print_finding(finding: Finding, *, as_json: bool) -> None:
     if as_json:
         print_json_line({"type": "finding", **asdict(finding)})
     else:
-        console().print(safe(finding), soft_wrap=True)
+        say(finding)
 
 
 def _result(
-    log: EventLogSaver, anchors: Sequence[Anchor], coverage: Coverage, values: ValueCheck, *, findings: int, quick: bool
+    file: Path, anchors: Sequence[Anchor], coverage: Coverage, values: ValueCheck | None, *, findings: int, quick: bool
 ) -> dict[str, Any]:
     head = coverage.head
     return {
         "type": "result",
-        "file": log.path,
+        "file": str(file),
         "log_id": coverage.log_id.hex(),
         "head": None if head is None else {"position": head.position, "link": head.link.hex()},
         "quick": quick,
@@ -132,16 +135,11 @@ def _result(
         ],
         "proved": coverage.proved,
         "unproved": coverage.unproved,
-        "values": None if quick else {"decoded": values.decoded, "passed_over": dict(values.passed_over)},
+        "values": None if values is None else {"decoded": values.decoded, "passed_over": dict(values.passed_over)},
     }
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    out = console()
-
-    def say(text: str) -> None:
-        out.print(safe(text), soft_wrap=True)
-
     say(f"{result['file']}: {result['events']:,} events, and {result['erased']:,} that were erased")
     for anchor in result["anchors"]:
         source = f" ({anchor['source']})" if anchor["source"] else ""
