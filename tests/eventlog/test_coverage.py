@@ -97,7 +97,7 @@ def test_a_quick_check_finds_every_flipped_record_and_every_false_stub(
     make_saver.damaged(erased_log.path)
     positions = [e.position for e in erased_log.log.read()]
     with helpers.without_triggers(erased_log.path) as connection:
-        connection.execute("UPDATE event SET record = CAST(substr(record, 1, length(record) - 1) || 'x' AS BLOB)")
+        connection.execute("UPDATE event SET record = CAST(substr(record, 1, length(record) - 1) || 'xyz' AS BLOB)")
         connection.execute("UPDATE erased SET kind = 3 - kind WHERE position = 17")
     found = covered(erased_log.log, quick=True)[0]
     # Of what holds no values the record is decoded, and that it cannot be is found as well: the digest is what is said.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -63,8 +64,6 @@ def _edit(path: Path, *, digest: bool = False, chain: bool = False) -> None:
     with _HELPERS.without_triggers(path) as connection:
         connection.execute("UPDATE event SET record = ? WHERE position = ?", (record, position))
         if digest:
-            from hashlib import sha256
-
             connection.execute("UPDATE event SET digest = ? WHERE position = ?", (sha256(record).digest(), position))
         if chain:
             _HELPERS.recompute(connection)
@@ -73,14 +72,11 @@ def _edit(path: Path, *, digest: bool = False, chain: bool = False) -> None:
 
 
 def _swap(path: Path, *, chain: bool = False) -> None:
+    """Two registrations, which nothing refers to: the log is well formed afterwards."""
     columns = "recorded_at, kind, stream, record, digest"
     with _HELPERS.without_triggers(path) as connection:
-        rows = connection.execute(
-            f"SELECT position, {columns} FROM event WHERE kind = 2 AND position IN ("
-            "SELECT position FROM event WHERE kind = 2 AND position > ? LIMIT 2)",
-            (AT,),
-        ).fetchall()
-        (one, *first), (two, *second) = rows
+        sql = f"SELECT position, {columns} FROM event WHERE kind = 7 ORDER BY position LIMIT 2"
+        (one, *first), (two, *second) = connection.execute(sql).fetchall()
         for position, values in ((one, second), (two, first)):
             names = ", ".join(f"{name} = ?" for name in columns.split(", "))
             connection.execute(f"UPDATE event SET {names} WHERE position = ?", (*values, position))

@@ -1,4 +1,4 @@
-"""`rebuild`, `copy-thread`, `delete-thread`, `prune`: what they do, what they refuse, and that graphs go on meanwhile."""
+"""`rebuild`, `copy-thread`, `delete-thread`, `prune`: what they do and refuse, and that graphs go on meanwhile."""
 
 from __future__ import annotations
 
