@@ -104,6 +104,12 @@ class ThreadMethods:
             raise ConfigError(f"thread {as_text!r} was deleted while it was being registered")
         return self._info(row)
 
+    def thread(self, thread_id: Any) -> ThreadInfo | None:
+        """Give a thread that has been active or registered, and not deleted since; None if it is not there."""
+        with self._core.log.database.reading() as connection:
+            row = self._row(connection, text(thread_id, "thread_id"))
+        return None if row is None else self._info(row)
+
     def threads(
         self,
         *,
@@ -183,6 +189,10 @@ class ThreadMethods:
     ) -> ThreadInfo:
         """Async `register_thread`."""
         return await run(self.register_thread, thread_id, name, metadata)
+
+    async def athread(self, thread_id: Any) -> ThreadInfo | None:
+        """Async `thread`."""
+        return await run(self.thread, thread_id)
 
     async def athreads(
         self,

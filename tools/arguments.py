@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Allow", "AllowAny", "AsJson", "KeyFile", "LogFile", "ThreadId"]
+__all__ = ["Allow", "AllowAny", "AsJson", "KeyFile", "LogFile", "ThreadId", "ThreadIds", "Yes"]
 
 LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="The log.", show_default=False)]
 ThreadId = Annotated[str, typer.Argument(metavar="THREAD", help="A thread's id.", show_default=False)]
+ThreadIds = Annotated[list[str], typer.Argument(metavar="THREAD...", help="Ids of threads.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 KeyFile = Annotated[
     Path | None,
@@ -38,3 +39,4 @@ AllowAny = Annotated[
         help="Decode values of any class: runs whatever code the log names. Only for logs that you trust.",
     ),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from .jsonable import jsonable
 
-__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "table"]
+__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "say", "table"]
 
 _PLAIN_WIDTH = 120  # where there is no terminal
 # All controls but newline and tab, and what changes the direction of text.
@@ -40,6 +40,11 @@ def console() -> Console:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     return Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+
+
+def say(value: Any) -> None:
+    """Print a line, whatever is in it, for people; a long one is not broken."""
+    console().print(safe(value), soft_wrap=True)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

@@ -124,24 +124,24 @@ def make_shop(path: str | Path, **options: Any) -> None:
         for n, item in enumerate(("lamp", "desk", "chair"), start=1):
             thread = f"order-{n}"
             saver.register_thread(thread, name=f"Order {n}", metadata={"customer": f"c{n}", "hold": n == 1})
-            for ask in ("how much is it?", "please refund it"):
-                graph.invoke({"messages": [HumanMessage(ask, id=f"{thread}.{ask}")], "item": item}, _of(thread))
+            for run, ask in enumerate(("how much is it?", "please refund it")):
+                graph.invoke({"messages": [HumanMessage(ask, id=f"{thread}.{ask}")], "item": item}, _of(thread, run))
         middle = list(graph.get_state_history(_of("order-3")))[4]
         saver.fork_thread(middle.config, "order-3-again", metadata={"why": "try again"})
         graph.invoke(None, _of("order-3-again"))
         planner = _planner(saver)
-        for _ in range(3):
-            planner.invoke({"steps": ["go"]}, _of("planner"))
+        for run in range(3):
+            planner.invoke({"steps": ["go"]}, _of("planner", run))
         notes = _note_taker(saver)
         for n in range(8):
-            notes.invoke({"notes": [f"remember {n}"]}, _of("notes"))
+            notes.invoke({"notes": [f"remember {n}"]}, _of("notes", n))
         graph.invoke({"messages": [HumanMessage("my password is hunter2", id="secret")], "item": "lamp"}, _of("gone"))
         saver.delete_thread("gone")
         for turn in range(40):
             if turn == 30:
                 saver.prune(["long"])
             ask = HumanMessage(f"question {turn}: how much is it?", id=f"long.{turn}")
-            graph.invoke({"messages": [ask], "item": "desk"}, _of("long"))
+            graph.invoke({"messages": [ask], "item": "desk"}, _of("long", turn))
 
 
 def go_on(path: str | Path) -> None:
@@ -151,14 +151,16 @@ def go_on(path: str | Path) -> None:
         turn = 0
         while not select.select([sys.stdin], [], [], 0)[0]:
             ask = HumanMessage(f"busy {turn}", id=f"busy.{turn}")
-            graph.invoke({"messages": [ask], "item": "lamp"}, _of(f"busy-{turn % 3}"))
+            graph.invoke({"messages": [ask], "item": "lamp"}, _of(f"busy-{turn % 3}", turn))
             turn += 1
             if turn == 1:
                 print("appending", flush=True)
 
 
-def _of(thread_id: str) -> Any:
-    return {"configurable": {"thread_id": thread_id, "run_id": f"run of {thread_id}"}}
+def _of(thread_id: str, run: int = 0) -> Any:
+    # LangGraph takes a run_id that it has seen for the same run, resumed, and then ignores the input.
+    run_id = f"run {run} of {thread_id}" if run else f"run of {thread_id}"
+    return {"configurable": {"thread_id": thread_id, "run_id": run_id}}
 
 
 if __name__ == "__main__":
