@@ -7,10 +7,35 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Allow", "AllowAny", "AsJson", "KeyFile", "LogFile", "ThreadId"]
+from .completion import complete_thread
+
+__all__ = ["Allow", "AllowAny", "AsJson", "KeyFile", "LogFile", "Namespace", "ThreadId", "Where"]
 
 LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="The log.", show_default=False)]
-ThreadId = Annotated[str, typer.Argument(metavar="THREAD", help="A thread's id.", show_default=False)]
+ThreadId = Annotated[
+    str,
+    typer.Argument(metavar="THREAD", help="A thread's id.", show_default=False, autocompletion=complete_thread),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        metavar="NS",
+        help="Only this checkpoint namespace: '' is the root one, others are those of subgraphs.",
+        show_default=False,
+    ),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="KEY=VALUE",
+        help="Only those whose registered metadata has this value; dots in a key reach into nested metadata. VALUE is "
+        "JSON if it can be read as such (true, 7, null, '\"7\"'), and text otherwise. May be given several times: all "
+        "must match.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 KeyFile = Annotated[
     Path | None,
