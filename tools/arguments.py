@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..eventlog.errors import ConfigError
 from .completion import complete_thread
 
-__all__ = ["Allow", "AllowAny", "AsJson", "KeyFile", "LogFile", "Namespace", "ThreadId", "Where"]
+__all__ = ["Allow", "AllowAny", "AsJson", "KeyFile", "LogFile", "Namespace", "ThreadId", "Where", "metadata_filter"]
 
 LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="The log.", show_default=False)]
 ThreadId = Annotated[
@@ -63,3 +66,27 @@ AllowAny = Annotated[
         help="Decode values of any class: runs whatever code the log names. Only for logs that you trust.",
     ),
 ]
+
+
+def metadata_filter(where: Sequence[str] | None) -> dict[str, Any]:
+    """Give what --where asks for, as `EventLogSaver.threads` takes it.
+
+    Raises:
+        ConfigError: an entry is not KEY=VALUE, or a key is given twice.
+    """
+    wanted: dict[str, Any] = {}
+    for entry in where or ():
+        key, equals, value = entry.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"--where takes KEY=VALUE, not {entry!r}")
+        if key in wanted:
+            raise ConfigError(f"--where names {key!r} twice: no thread could have both values")
+        try:
+            wanted[key] = json.loads(value, parse_constant=_no_json)
+        except (ValueError, RecursionError):
+            wanted[key] = value
+    return wanted
+
+
+def _no_json(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")

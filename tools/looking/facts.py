@@ -114,7 +114,9 @@ class FactReader:
             for row in reversed(list(rows)):
                 writes = views.pending_writes.of(connection, row.stream, row.checkpoint_id)
                 parent = self._rows.get(row.parent_id or "")
-                at_parent = [] if parent is None else views.pending_writes.of(connection, row.stream, parent.checkpoint_id)
+                at_parent = (
+                    [] if parent is None else views.pending_writes.of(connection, row.stream, parent.checkpoint_id)
+                )
                 recorded: Any = one_row(connection, _RECORDED_AT, (row.position,))
                 found[row.checkpoint_id] = self._facts(one, row, parent, writes, at_parent, recorded)
         return found

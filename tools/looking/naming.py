@@ -17,6 +17,7 @@ from ...saver import EventLogSaver
 __all__ = ["find_checkpoint", "find_stream", "namespaces", "short_ids", "step_of", "thread_ids", "views_of"]
 
 _MANY = 8  # so many are named in an error
+_LEAST = 4  # characters of an id's part: two or three are in too many ids by chance
 _SHORT = (8, 13, 18, 23)  # where a UUID has its hyphens
 # What begins with a prefix, through the unique index: no text is above the greatest character for long.
 _BEGINNING = """
@@ -77,7 +78,8 @@ def find_checkpoint(
     Args:
         saver: an open log.
         thread_id: its thread.
-        name: its id; or its step, a number; or a part of its id that no other has. None: the latest.
+        name: its id; or its step, a number; or a part of its id, four characters or more, that no other has. None: the
+            latest.
         checkpoint_ns: its namespace.
 
     Hidden checkpoints, kept only as ancestors of others, are found by their id, or if no other is meant.
@@ -98,7 +100,9 @@ def find_checkpoint(
         if exact is not None:
             return exact
         rows = views.history.of_stream(connection, stream)
-    meant = [row for row in rows if str(step_of(row)) == name] or [row for row in rows if name in row.checkpoint_id]
+    meant = [row for row in rows if str(step_of(row)) == name]
+    if not meant and len(name) >= _LEAST:
+        meant = [row for row in rows if name in row.checkpoint_id]
     shown = [row for row in meant if not row.hidden] or meant
     if len(shown) == 1:
         return shown[0]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Next", "next_tasks", "node_of_path", "nodes_that_ran", "sends_in"]
+__all__ = ["TASKS", "Next", "is_inner", "next_tasks", "node_of_path", "nodes_that_ran", "sends_in"]
 
 TASKS = "__pregel_tasks"
 _PULL = "~__pregel_pull, "
@@ -37,6 +37,11 @@ class Next:
     node: str
     why: str
     argument: Any = None
+
+
+def is_inner(channel: str) -> bool:
+    """Tell whether a channel only starts nodes: LangGraph's own, which come and go at every step."""
+    return channel.startswith(("branch:", "join:"))
 
 
 def nodes_that_ran(before: Any, after: Any, paths: Iterable[str], sends: Sequence[Any]) -> list[str]:

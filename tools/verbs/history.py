@@ -12,6 +12,7 @@ from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile, Namespace, Th
 from ..looking.facts import CheckpointFacts
 from ..looking.histories import HistoryLine, history
 from ..looking.naming import namespaces, short_ids
+from ..looking.tasks import is_inner
 from ..opening import open_log
 from ..printing import console, print_json_line, progress, safe
 
@@ -24,8 +25,6 @@ EXAMPLES = """`langgraph-eventlog history agent.db order-1`
 _HEADER = ("", "step", "source", "ran", "wrote", "time (UTC)", "stored", "state", "run", "changed by bytes")
 _RIGHT = {"step", "stored", "state"}
 _WIDEST = 24
-# LangGraph's own channels come and go at every step.
-_INNER = ("branch:", "join:", "__")
 
 
 def command(
@@ -117,7 +116,11 @@ def _notes(line: HistoryLine, facts: CheckpointFacts) -> list[str]:
 
 
 def _changes(facts: CheckpointFacts) -> list[str]:
-    shown = [f"{_plain(name)} {grown:+,}" for name, grown in facts.changes.items() if not name.startswith(_INNER)]
+    shown = [
+        f"{_plain(name)} {grown:+,}"
+        for name, grown in facts.changes.items()
+        if not (is_inner(name) or name.startswith("__"))
+    ]
     return [", ".join(shown)] if shown else []
 
 

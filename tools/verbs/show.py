@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ...eventlog.errors import ConfigError
 from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile, ThreadId
+from ..looking.tasks import is_inner
 from ..looking.messages import conversation, is_messages
 from ..looking.states import State, load_state
 from ..opening import open_log
@@ -114,6 +115,8 @@ def _print(state: State, values: dict[str, Any], *, all_: bool, full: bool) -> N
     if all_:
         _print_facts(out, state)
     for name, value in sorted(values.items()):
+        if all_ and not full and is_inner(name):
+            continue
         delta = state.deltas.get(name)
         _heading(out, name, "" if delta is None else _how(delta.how))
         if delta is not None and delta.how is None:
