@@ -54,7 +54,7 @@ def needles(filter: Mapping[str, Any] | None) -> list[tuple[bytes, ...]]:
 
     What holds them may still not match. So most of what does not need not be unpacked.
     """
-    found = []
+    found: list[tuple[bytes, ...]] = []
     for key, value in (filter or {}).items():
         wanted = _comparable(value)
         if wanted is None:

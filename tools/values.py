@@ -10,7 +10,7 @@ from rich.text import Text
 
 from .jsonable import jsonable
 from .looking.messages import Said, conversation, is_messages
-from .printing import safe
+from .printing import safe, safe_line
 
 __all__ = ["cut", "one_line", "said_text", "value_text"]
 
@@ -34,14 +34,14 @@ def value_text(value: Any, *, full: bool = False) -> Text:
 
 def said_text(said: Said, *, full: bool = True) -> Text:
     """Give a message: who, and beside it what was said; calls of tools each on a line."""
-    role = Text(f"{safe(said.role).plain[: len(_INDENT) - 1]:{len(_INDENT)}}", _COLOURS.get(said.role, "bold"))
+    role = Text(f"{safe_line(said.role).plain[: len(_INDENT) - 1]:{len(_INDENT)}}", _COLOURS.get(said.role, "bold"))
     lines = list(_lines(said, full=full)) or [Text("(nothing)", "dim")]
     return role + Text("\n" + _INDENT).join(lines)
 
 
 def _lines(said: Said, *, full: bool) -> Iterable[Text]:
     if said.name:
-        yield Text("", "dim") + safe(f"({said.name})")
+        yield Text("", "dim") + safe_line(f"({said.name})")
     if said.text:
         for line in (said.text if full else cut(said.text)).split("\n"):
             yield safe(line)

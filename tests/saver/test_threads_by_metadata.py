@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -49,7 +49,7 @@ def test_packed_metadata_that_matches_holds_the_needles(metadata: dict[str, Any]
             assert all(any(needle in packed for needle in some) for some in needles({key: looked_for}))
 
 
-class Colour(str, Enum):
+class Colour(StrEnum):
     RED = "red"
 
 

@@ -118,7 +118,9 @@ class FactReader:
                     [] if parent is None else views.pending_writes.of(connection, row.stream, parent.checkpoint_id)
                 )
                 recorded: Any = one_row(connection, _RECORDED_AT, (row.position,))
-                found[row.checkpoint_id] = self._facts(one, row, parent, writes, at_parent, recorded)
+                found[row.checkpoint_id] = self._facts(
+                    one, row, parent, writes=writes, at_parent=at_parent, recorded=recorded
+                )
         return found
 
     def _facts(
@@ -126,6 +128,7 @@ class FactReader:
         reading: _Reading,
         row: CheckpointRow,
         parent: CheckpointRow | None,
+        *,
         writes: list[WritesRow],
         at_parent: list[WritesRow],
         recorded: Any,
@@ -136,7 +139,7 @@ class FactReader:
         after = reading.checkpoint(row)
         nodes = reading.nodes_that_ran(before, after, at_parent) if parent is None or before is not None else []
         wrote = reading.nodes_that_wrote(after, writes)
-        metadata = reading.attempt(lambda: dict(load_metadata(self._saver.serde, row.metadata)), {})
+        metadata: dict[str, Any] = reading.attempt(lambda: dict(load_metadata(self._saver.serde, row.metadata)), {})
         run_id, step, source = metadata.get("run_id"), metadata.get("step"), metadata.get("source")
         time = None if after is None else after.put.frame.get("ts")
         missing = None if row.parent_id is None else "missing"

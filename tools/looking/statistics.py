@@ -6,7 +6,6 @@ of channels, not with the log.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from ...eventlog.record import RecordFormatError, body_size
 from ...eventlog.sql import all_rows, the_row
 from ...eventlog.value import Carried, DictOf, ListOf, Stored, Whole, stored_bytes
 from ...saver import EventLogSaver
+from .files import FileSizes, file_sizes
 from .reclaiming import Reclaimable, reclaimable
 
-__all__ = ["ChannelSizes", "FileSizes", "Sizes", "Statistics", "ThreadSizes", "statistics"]
+__all__ = ["ChannelSizes", "Sizes", "Statistics", "ThreadSizes", "statistics"]
 
 _PAGE = 1_000
 _DAY_US = 86_400_000_000
@@ -31,7 +31,6 @@ _OLDER = "older"
 _THREAD_IDS = "SELECT thread, thread_id FROM thread WHERE thread = ?"
 _IS_LISTED = "SELECT 1 FROM threads WHERE thread = ?"
 _COUNTS = "SELECT (SELECT count(*) FROM event), (SELECT count(*) FROM erased)"
-_TABLES = "SELECT name, pgsize FROM dbstat WHERE aggregate = TRUE ORDER BY pgsize DESC, name"
 # What of a record is no channel's value.
 METADATA, VERSIONS, REST, OTHER_EVENTS = "metadata", "versions", "rest", "other events"
 
@@ -99,27 +98,6 @@ class ThreadSizes:
 
 
 @dataclass(frozen=True, slots=True)
-class FileSizes:
-    """How the file is used.
-
-    Attributes:
-        file_bytes: of the file.
-        wal_bytes: of the WAL beside it.
-        page_bytes: of a page.
-        pages: how many.
-        free_pages: how many of them hold nothing.
-        tables: by table or index, the bytes of its pages, the largest first; {} where this SQLite cannot tell.
-    """
-
-    file_bytes: int
-    wal_bytes: int
-    page_bytes: int
-    pages: int
-    free_pages: int
-    tables: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
 class Statistics:
     """Where a log's bytes are.
 
@@ -129,9 +107,9 @@ class Statistics:
         events: all that are there.
         kinds: by kind of event, "put" for instance.
         channels: by channel, the largest first.
-        beside: bytes of records, shared out as a channel's are, that are no channel's value: "metadata", "versions" (of
-            channels, and what nodes have seen of them), the "rest" (ids, times, names), and "other events" than puts and
-            put_writes.
+        beside: bytes of records, shared out as a channel's are, that are no channel's value: "metadata", "versions"
+            (of channels, and what nodes have seen of them), the "rest" (ids, times, names), and "other events" than
+            puts and put_writes.
         threads: the largest, by their records.
         ages: by how long ago events were recorded: "1 day" are those of less, and so on.
         reclaimable: what compaction would give back now.
@@ -191,7 +169,7 @@ def statistics(
         _, erased = the_row(connection, _COUNTS)
         largest = sorted(tally.threads.items(), key=lambda item: (-item[1].bytes, item[0] or 0))[:threads]
         named = tuple(_thread(connection, thread, sizes) for thread, sizes in largest)
-        file = None if log.database.private else _file(connection, log.path)
+        file = None if log.database.private else file_sizes(connection, log.path)
     try:
         gain = reclaimable(log, progress=lambda done: progress(head + done))
     except CorruptRecordError:
@@ -310,18 +288,3 @@ def _thread(connection: apsw.Connection, thread: int | None, sizes: Sizes) -> Th
         return ThreadSizes(None, False, sizes.events, sizes.bytes)
     _, thread_id = the_row(connection, _THREAD_IDS, (thread,))
     return ThreadSizes(thread_id, not all_rows(connection, _IS_LISTED, (thread,)), sizes.events, sizes.bytes)
-
-
-def _file(connection: apsw.Connection, path: str) -> FileSizes:
-    try:
-        tables = dict(all_rows(connection, _TABLES))
-    except apsw.SQLError:
-        tables = {}
-    return FileSizes(
-        file_bytes=os.stat(path).st_size,
-        wal_bytes=os.stat(f"{path}-wal").st_size if os.path.exists(f"{path}-wal") else 0,
-        page_bytes=connection.pragma("page_size"),
-        pages=connection.pragma("page_count"),
-        free_pages=connection.pragma("freelist_count"),
-        tables=tables,
-    )

@@ -38,7 +38,7 @@ def draw(parents: Mapping[str, str | None]) -> Iterator[Line]:
     known = {one: parent if parent in parents else None for one, parent in parents.items()}
     cut = _cut_cycles(known)
     children: dict[str, list[str]] = {one: [] for one in known}
-    roots = []
+    roots: list[str] = []
     for one, parent in known.items():
         (roots if parent is None else children[parent]).append(one)
     newest = _newest(roots, children)

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile, ThreadId
 from ..looking.differences import Change, ChannelDifference, difference
-from ..looking.tasks import is_inner
 from ..looking.messages import conversation
+from ..looking.tasks import is_inner
 from ..opening import open_log
-from ..printing import console, print_json, safe
+from ..printing import console, print_json, safe, safe_line
 from ..values import one_line, said_text, value_text
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
@@ -43,6 +43,7 @@ def command(
         str | None,
         typer.Argument(metavar="[B]", help="The second, named likewise; else the latest.", show_default=False),
     ] = None,
+    *,
     namespace: Annotated[
         str,
         typer.Option("--namespace", metavar="NS", help="The checkpoints' namespace: '' is the root one."),
@@ -74,7 +75,7 @@ def command(
 def _print(out: Console, channel: ChannelDifference, *, full: bool) -> None:
     what = "" if channel.kind in ("added", "removed") else f"  {channel.kind}"
     out.print()
-    out.print(Text("", "bold underline") + safe(channel.channel) + Text(what, "dim"))
+    out.print(Text("", "bold underline") + safe_line(channel.channel) + Text(what, "dim"))
     shown = channel.changes if full else channel.changes[:_MAX_CHANGES]
     for change in shown:
         for line in _lines(channel, change, full=full):
@@ -86,7 +87,7 @@ def _print(out: Console, channel: ChannelDifference, *, full: bool) -> None:
 def _lines(channel: ChannelDifference, change: Change, *, full: bool) -> Iterator[Text]:
     mark, colour = _MARKS[change.change]
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in change.at).removeprefix(".")
-    head = Text(f"{mark} ", colour) + Text(safe(place).plain + (" " if place else ""), colour)
+    head = Text(f"{mark} ", colour) + Text(safe_line(place).plain + (" " if place else ""), colour)
     if change.diff is not None:
         if channel.kind != "text":
             yield head + Text("text changed", colour)

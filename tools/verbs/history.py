@@ -14,7 +14,7 @@ from ..looking.histories import HistoryLine, history
 from ..looking.naming import namespaces, short_ids
 from ..looking.tasks import is_inner
 from ..opening import open_log
-from ..printing import console, print_json_line, progress, safe
+from ..printing import console, print_json_line, progress, safe_line
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -30,6 +30,7 @@ _WIDEST = 24
 def command(
     file: LogFile,
     thread: ThreadId,
+    *,
     namespace: Namespace = None,
     limit: Annotated[
         int | None,
@@ -68,7 +69,7 @@ def _print(checkpoint_ns: str, lines: list[HistoryLine], *, first: bool) -> None
     if not first:
         out.print()
     if checkpoint_ns:
-        out.print(Text("namespace ", "bold") + safe(checkpoint_ns), soft_wrap=True)
+        out.print(Text("namespace ", "bold") + safe_line(checkpoint_ns), soft_wrap=True)
     short = short_ids([line.facts.checkpoint_id for line in lines if line.facts is not None])
     rows = [_HEADER, *(_cells(line, short) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
@@ -133,4 +134,4 @@ def _cut(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return safe(text).plain.replace("\n", "\\n").replace("\t", "\\t")
+    return safe_line(text).plain

@@ -10,11 +10,11 @@ from rich.text import Text
 
 from ...eventlog.errors import ConfigError
 from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile, ThreadId
-from ..looking.tasks import is_inner
 from ..looking.messages import conversation, is_messages
 from ..looking.states import State, load_state
+from ..looking.tasks import is_inner
 from ..opening import open_log
-from ..printing import console, print_json, safe
+from ..printing import console, print_json, safe, safe_line
 from ..values import one_line, said_text, value_text
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
@@ -40,6 +40,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    *,
     namespace: Annotated[
         str,
         typer.Option("--namespace", metavar="NS", help="The checkpoint's namespace: '' is the root one."),
@@ -146,7 +147,7 @@ def _print_facts(out: Console, state: State) -> None:
     }
     for title, line in lines.items():
         if line:
-            out.print(Text(f"{title:11}", "bold") + safe(line), soft_wrap=True)
+            out.print(Text(f"{title:11}", "bold") + safe_line(line), soft_wrap=True)
 
 
 def _parent(there: str | None) -> str:
@@ -174,11 +175,13 @@ def _print_pending(out: Console, state: State, *, full: bool) -> None:
     if state.pending:
         _heading(out, "pending writes", "they take effect with the next checkpoint")
         for write in state.pending:
-            line = Text(f"{safe(write.node or write.task_id).plain} -> {safe(write.channel).plain}: ", "dim")
+            line = Text(f"{safe_line(write.node or write.task_id).plain} -> {safe_line(write.channel).plain}: ", "dim")
             shown = value_text(write.value, full=True) if full else safe(one_line(write.value))
             out.print(line + shown, soft_wrap=True)
 
 
 def _heading(out: Console, name: str, note: str = "") -> None:
     out.print()
-    out.print(Text("", "bold underline") + safe(name) + (Text(f"  {safe(note).plain}", "dim") if note else Text("")))
+    out.print(
+        Text("", "bold underline") + safe_line(name) + (Text(f"  {safe_line(note).plain}", "dim") if note else Text(""))
+    )

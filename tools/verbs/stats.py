@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from ..arguments import AsJson, KeyFile, LogFile
-from ..looking.statistics import FileSizes, Statistics, statistics
+from ..looking.files import FileSizes
+from ..looking.statistics import Statistics, statistics
 from ..opening import open_log
-from ..printing import console, print_json, progress, safe, table
+from ..printing import console, print_json, progress, safe_line, table
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -33,9 +34,8 @@ def command(
     full. *Reclaimable* is what compaction would erase if nothing else were to go than what was deleted, pruned or
     replaced already.
     """
-    with open_log(file, key_file=key_file) as log:
-        with progress("reading events", total=2 * log.log.head().position) as done:
-            found = statistics(log, threads=threads, progress=done)
+    with open_log(file, key_file=key_file) as log, progress("reading", total=2 * log.log.head().position) as done:
+        found = statistics(log, threads=threads, progress=done)
     if as_json:
         print_json(found)
         return
@@ -77,7 +77,7 @@ def _print_channels(out: Console, found: Statistics) -> None:
     )
     for name, one in found.channels.items():
         counts: list[Any] = [one.bytes, one.keyframes, one.keyframe_bytes, one.deltas, one.delta_bytes]
-        shown.add_row(safe(name), *(f"{count:,}" for count in [*counts, one.carried, one.writes, one.write_bytes]))
+        shown.add_row(safe_line(name), *(f"{count:,}" for count in [*counts, one.carried, one.writes, one.write_bytes]))
     for name, size in found.beside.items():
         shown.add_row(Text(f"({name})", "dim"), f"{size:,}", *[""] * 7)
     out.print(shown)
@@ -89,7 +89,7 @@ def _print_threads(out: Console, found: Statistics) -> None:
     out.print()
     shown = table("thread", ">events", ">bytes")
     for one in found.threads:
-        name = Text("(the whole log)", "dim") if one.thread_id is None else safe(one.thread_id)
+        name = Text("(the whole log)", "dim") if one.thread_id is None else safe_line(one.thread_id)
         shown.add_row(name + Text(" (deleted)" if one.is_deleted else "", "dim"), f"{one.events:,}", f"{one.bytes:,}")
     out.print(shown)
 
@@ -98,7 +98,7 @@ def _print_file(out: Console, file: FileSizes) -> None:
     out.print()
     _line(out, "file", f"{file.file_bytes:,} bytes, and {file.wal_bytes:,} in the WAL")
     _line(out, "pages", f"{file.pages:,} of {file.page_bytes:,} bytes, {file.free_pages:,} of them free")
-    largest = [f"{safe(name).plain} {size:,}" for name, size in list(file.tables.items())[:6]]
+    largest = [f"{safe_line(name).plain} {size:,}" for name, size in list(file.tables.items())[:6]]
     if largest:
         _line(out, "tables", f"{', '.join(largest)} bytes")
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..arguments import AsJson, KeyFile, LogFile, Where, metadata_filter
 from ..opening import open_log
-from ..printing import console, print_json_line, safe, table
+from ..printing import console, print_json_line, safe_line, table
 
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
@@ -55,8 +55,8 @@ def command(
                 continue
             counts = (f"{info.checkpoints:,}", f"{info.writes:,}", f"{info.bytes:,}")
             step = "" if info.latest_step is None else str(info.latest_step)
-            name = safe(info.name or "")
-            shown.add_row(safe(info.thread_id), name, *counts, step, f"{info.last_activity:%Y-%m-%d %H:%M:%S}")
+            name = safe_line(info.name or "")
+            shown.add_row(safe_line(info.thread_id), name, *counts, step, f"{info.last_activity:%Y-%m-%d %H:%M:%S}")
         if not as_json:
             console().print(shown)
             if next(threads, None) is not None:
