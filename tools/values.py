@@ -36,12 +36,12 @@ def said_text(said: Said, *, full: bool = True) -> Text:
     """Give a message: who, and beside it what was said; calls of tools each on a line."""
     role = Text(f"{safe_line(said.role).plain[: len(_INDENT) - 1]:{len(_INDENT)}}", _COLOURS.get(said.role, "bold"))
     lines = list(_lines(said, full=full)) or [Text("(nothing)", "dim")]
-    return role + Text("\n" + _INDENT).join(lines)
+    return Text.assemble(role, Text("\n" + _INDENT).join(lines))
 
 
 def _lines(said: Said, *, full: bool) -> Iterable[Text]:
     if said.name:
-        yield Text("", "dim") + safe_line(f"({said.name})")
+        yield Text.assemble((safe_line(f"({said.name})").plain, "dim"))
     if said.text:
         for line in (said.text if full else cut(said.text)).split("\n"):
             yield safe(line)
@@ -49,7 +49,7 @@ def _lines(said: Said, *, full: bool) -> Iterable[Text]:
         args = call["args"]
         given = args if isinstance(args, str) else json.dumps(jsonable(args), ensure_ascii=False)
         shown = f"{call['name']}({given})"
-        yield Text("calls ", "dim") + safe(shown if full else one_line(shown, 5 * _MAX_LINE))
+        yield Text.assemble(("calls ", "dim"), safe(shown if full else one_line(shown, 5 * _MAX_LINE)))
     if said.tokens is not None:
         yield Text(f"{said.tokens[0]:,} tokens in, {said.tokens[1]:,} out", "dim")
 

@@ -75,7 +75,7 @@ def command(
 def _print(out: Console, channel: ChannelDifference, *, full: bool) -> None:
     what = "" if channel.kind in ("added", "removed") else f"  {channel.kind}"
     out.print()
-    out.print(Text("", "bold underline") + safe_line(channel.channel) + Text(what, "dim"))
+    out.print(Text.assemble((safe_line(channel.channel).plain, "bold underline"), (what, "dim")))
     shown = channel.changes if full else channel.changes[:_MAX_CHANGES]
     for change in shown:
         for line in _lines(channel, change, full=full):
@@ -87,24 +87,24 @@ def _print(out: Console, channel: ChannelDifference, *, full: bool) -> None:
 def _lines(channel: ChannelDifference, change: Change, *, full: bool) -> Iterator[Text]:
     mark, colour = _MARKS[change.change]
     place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in change.at).removeprefix(".")
-    head = Text(f"{mark} ", colour) + Text(safe_line(place).plain + (" " if place else ""), colour)
+    head = Text(f"{mark} {safe_line(place).plain}" + (" " if place else ""), colour)
     if change.diff is not None:
         if channel.kind != "text":
-            yield head + Text("text changed", colour)
+            yield Text.assemble(head, "text changed")
         for line in change.diff:
-            yield Text("", _COLOURS.get(line[:1], "")) + safe(line)
+            yield Text(safe(line).plain, _COLOURS.get(line[:1], ""))
     elif change.change == "moved":
-        yield head + Text(f"was at [{change.before}]", colour)
+        yield Text.assemble(head, f"was at [{change.before}]")
     elif channel.kind == "messages":
         for side, message in (("-", change.before), ("+", change.after)):
             if message is not None:
-                yield Text(f"{side} ", _COLOURS[side]) + said_text(conversation([message])[0], full=full)
+                yield Text.assemble((f"{side} ", _COLOURS[side]), said_text(conversation([message])[0], full=full))
     elif change.change == "changed":
         yield head
-        yield Text("  - ", "red") + _value(change.before, full=full)
-        yield Text("  + ", "green") + _value(change.after, full=full)
+        yield Text.assemble(("  - ", "red"), _value(change.before, full=full))
+        yield Text.assemble(("  + ", "green"), _value(change.after, full=full))
     else:
-        yield head + _value(change.after if change.change == "added" else change.before, full=full)
+        yield Text.assemble(head, _value(change.after if change.change == "added" else change.before, full=full))
 
 
 def _value(value: Any, *, full: bool) -> Text:

@@ -69,18 +69,20 @@ def _print(checkpoint_ns: str, lines: list[HistoryLine], *, first: bool) -> None
     if not first:
         out.print()
     if checkpoint_ns:
-        out.print(Text("namespace ", "bold") + safe_line(checkpoint_ns), soft_wrap=True)
+        out.print(Text.assemble(("namespace ", "bold"), safe_line(checkpoint_ns)), soft_wrap=True)
     short = short_ids([line.facts.checkpoint_id for line in lines if line.facts is not None])
     rows = [_HEADER, *(_cells(line, short) for line in lines)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
     for row, line in zip(rows, [None, *lines], strict=True):
-        text = Text(no_wrap=True, overflow="ellipsis")
+        text = Text()
         for cell, width, title in zip(row, widths, _HEADER, strict=True):
             padded = cell.rjust(width) if title in _RIGHT else cell.ljust(width)
             text.append(padded + "  ", None if line is not None else "bold")
         text.rstrip()
-        # Wide on purpose where it is not a terminal: whoever reads it with another program loses nothing.
-        out.print(text, soft_wrap=not out.is_terminal, crop=out.is_terminal)
+        if out.is_terminal:
+            out.print(text, no_wrap=True, overflow="ellipsis")
+        else:  # whoever reads it with another program loses nothing
+            out.print(text, soft_wrap=True)
 
 
 def _cells(line: HistoryLine, short: Mapping[str, str]) -> tuple[str, ...]:

@@ -147,7 +147,7 @@ def _print_facts(out: Console, state: State) -> None:
     }
     for title, line in lines.items():
         if line:
-            out.print(Text(f"{title:11}", "bold") + safe_line(line), soft_wrap=True)
+            out.print(Text.assemble((f"{title:11}", "bold"), safe_line(line)), soft_wrap=True)
 
 
 def _parent(there: str | None) -> str:
@@ -177,11 +177,10 @@ def _print_pending(out: Console, state: State, *, full: bool) -> None:
         for write in state.pending:
             line = Text(f"{safe_line(write.node or write.task_id).plain} -> {safe_line(write.channel).plain}: ", "dim")
             shown = value_text(write.value, full=True) if full else safe(one_line(write.value))
-            out.print(line + shown, soft_wrap=True)
+            out.print(Text.assemble(line, shown), soft_wrap=True)
 
 
 def _heading(out: Console, name: str, note: str = "") -> None:
+    title = (safe_line(name).plain, "bold underline")
     out.print()
-    out.print(
-        Text("", "bold underline") + safe_line(name) + (Text(f"  {safe_line(note).plain}", "dim") if note else Text(""))
-    )
+    out.print(Text.assemble(title, ("  " if note else "") + safe_line(note).plain), soft_wrap=True)

@@ -104,4 +104,4 @@ def _print_file(out: Console, file: FileSizes) -> None:
 
 
 def _line(out: Console, title: str, text: str) -> None:
-    out.print(Text(f"{title:12}", "bold") + Text(text), soft_wrap=True)
+    out.print(Text.assemble((f"{title:12}", "bold"), text), soft_wrap=True)
