@@ -11,6 +11,7 @@ import pytest
 import typer
 from langgraph_eventlog.tools import arguments
 from langgraph_eventlog.tools.cli import PANELS, app, verb_modules
+from typer.models import OptionInfo
 
 PAGES = {page.name: page.read_text(encoding="utf-8") for page in Path(__file__).parents[2].glob("tools/docs/*.md")}
 MODULES = dict(verb_modules())
@@ -21,7 +22,8 @@ SHARED = {
     option
     for name in arguments.__all__
     for meta in getattr(getattr(arguments, name), "__metadata__", ())
-    for option in (getattr(meta, "param_decls", None) or ())
+    if isinstance(meta, OptionInfo)
+    for option in (meta.default, *(meta.param_decls or ()))
 }
 HELP = {"--help", "-h"}
 
