@@ -18,6 +18,7 @@ __all__ = [
     "MAX_BODY_BYTES",
     "RecordFormatError",
     "base_of_patch",
+    "body_size",
     "decode",
     "decompress",
     "encode",
@@ -172,6 +173,15 @@ def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tu
 def read_bases(record: bytes) -> tuple[int, ...]:
     """Give the bases alone, without decompressing."""
     return _read_header(record)[3]
+
+
+def body_size(record: bytes) -> int:
+    """Give how many bytes the body has, without decompressing.
+
+    Raises:
+        RecordFormatError: the header is damaged, or is not all there.
+    """
+    return _read_header(record)[2]
 
 
 def base_of_patch(record: bytes) -> int | None:

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from .jsonable import jsonable
 
-__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "say", "table"]
+__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "safe_line", "say", "table"]
 
 _PLAIN_WIDTH = 120  # where there is no terminal
 # All controls but newline and tab, and what changes the direction of text.
@@ -33,6 +33,11 @@ _SHOWN_AFTER_S = 1.0
 def safe(value: Any) -> Text:
     """Give something from a log as text that does nothing to a terminal but be shown."""
     return Text(_UNSAFE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(value)))
+
+
+def safe_line(value: Any) -> Text:
+    """Do as `safe`, and show line breaks and tabs as they are written in JSON: for names, which are one line."""
+    return Text(safe(value).plain.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def console() -> Console:

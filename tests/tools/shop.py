@@ -11,7 +11,9 @@ pruned once after 30), `notes` (a delta channel).
 import operator
 import select
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -59,20 +61,20 @@ def _next(state: Order) -> str:
     return "price" if isinstance(last, AIMessage) and last.tool_calls else "refund"
 
 
-def _refund(state: Order) -> dict[str, Any]:
+def _refund(state: Order, approve_above: int) -> dict[str, Any]:
     price = PRICES[state["item"]]
     if "refund" in str([m.content for m in state["messages"] if isinstance(m, HumanMessage)][-1]):
-        approved = interrupt({"approve": price}) if price > 100 else price
+        approved = interrupt({"approve": price}) if price > approve_above else price
         return {"ledger": {**state["ledger"], "refund": approved}, "text": f"Refunded {approved} euros." * 20}
     return {"text": f"Quoted {price} euros for the {state['item']}. " * 20}
 
 
-def support(saver: EventLogSaver) -> Any:
-    """Give the support agent's graph."""
+def support(saver: EventLogSaver, approve_above: int = 100) -> Any:
+    """Give the support agent's graph. Somebody is asked before more than so many euros are refunded."""
     builder = StateGraph(Order)
     builder.add_node("agent", _agent)
     builder.add_node("price", _price)
-    builder.add_node("refund", _refund)
+    builder.add_node("refund", partial(_refund, approve_above=approve_above))
     builder.add_edge(START, "agent")
     builder.add_conditional_edges("agent", _next, ["price", "refund"])
     builder.add_edge("price", "agent")
@@ -124,24 +126,24 @@ def make_shop(path: str | Path, **options: Any) -> None:
         for n, item in enumerate(("lamp", "desk", "chair"), start=1):
             thread = f"order-{n}"
             saver.register_thread(thread, name=f"Order {n}", metadata={"customer": f"c{n}", "hold": n == 1})
-            for run, ask in enumerate(("how much is it?", "please refund it")):
-                graph.invoke({"messages": [HumanMessage(ask, id=f"{thread}.{ask}")], "item": item}, _of(thread, run))
+            for ask in ("how much is it?", "please refund it"):
+                graph.invoke({"messages": [HumanMessage(ask, id=f"{thread}.{ask}")], "item": item}, _of(thread))
         middle = list(graph.get_state_history(_of("order-3")))[4]
         saver.fork_thread(middle.config, "order-3-again", metadata={"why": "try again"})
         graph.invoke(None, _of("order-3-again"))
         planner = _planner(saver)
-        for run in range(3):
-            planner.invoke({"steps": ["go"]}, _of("planner", run))
+        for _ in range(3):
+            planner.invoke({"steps": ["go"]}, _of("planner"))
         notes = _note_taker(saver)
         for n in range(8):
-            notes.invoke({"notes": [f"remember {n}"]}, _of("notes", n))
+            notes.invoke({"notes": [f"remember {n}"]}, _of("notes"))
         graph.invoke({"messages": [HumanMessage("my password is hunter2", id="secret")], "item": "lamp"}, _of("gone"))
         saver.delete_thread("gone")
         for turn in range(40):
             if turn == 30:
                 saver.prune(["long"])
             ask = HumanMessage(f"question {turn}: how much is it?", id=f"long.{turn}")
-            graph.invoke({"messages": [ask], "item": "desk"}, _of("long", turn))
+            graph.invoke({"messages": [ask], "item": "desk"}, _of("long"))
 
 
 def go_on(path: str | Path) -> None:
@@ -151,15 +153,19 @@ def go_on(path: str | Path) -> None:
         turn = 0
         while not select.select([sys.stdin], [], [], 0)[0]:
             ask = HumanMessage(f"busy {turn}", id=f"busy.{turn}")
-            graph.invoke({"messages": [ask], "item": "lamp"}, _of(f"busy-{turn % 3}", turn))
+            graph.invoke({"messages": [ask], "item": "lamp"}, _of(f"busy-{turn % 3}"))
             turn += 1
             if turn == 1:
                 print("appending", flush=True)
 
 
-def _of(thread_id: str, run: int = 0) -> Any:
-    # LangGraph takes a run_id that it has seen for the same run, resumed, and then ignores the input.
-    run_id = f"run {run} of {thread_id}" if run else f"run of {thread_id}"
+_runs: Counter[str] = Counter()
+
+
+def _of(thread_id: str) -> Any:
+    """Give a config of the thread's next run: LangGraph takes one of the same run_id for a run that goes on."""
+    _runs[thread_id] += 1
+    run_id = f"run of {thread_id}" if _runs[thread_id] == 1 else f"run {_runs[thread_id]} of {thread_id}"
     return {"configurable": {"thread_id": thread_id, "run_id": run_id}}
 
 
