@@ -24,6 +24,7 @@ __all__ = [
     "encode_patch",
     "patch_frame",
     "read_bases",
+    "with_bases",
 ]
 
 # Persisted: do not change.
@@ -172,6 +173,13 @@ def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tu
 def read_bases(record: bytes) -> tuple[int, ...]:
     """Give the bases alone, without decompressing."""
     return _read_header(record)[3]
+
+
+def with_bases(record: bytes, bases: Collection[int]) -> bytes:
+    """Give the record that holds the same body, and names other bases in the place of its own, in the same order."""
+    codec, dictionary, size, old, offset = _read_header(record)
+    assert len(bases) == len(old)
+    return _record(size, bases, codec, dictionary, record[offset:])
 
 
 def base_of_patch(record: bytes) -> int | None:
