@@ -20,7 +20,7 @@ from langgraph_eventlog.tools.moving.merging import merge
 from .moved import compare, keys_kept
 from .test_model import effort
 from .test_replay_after_erasing import ErasingMachine
-from .values import TARGETS
+from .values import TARGETS, plans
 
 NAMES = sorted({str(thread) for thread in TARGETS})
 
@@ -64,6 +64,22 @@ class MovingMachine(ErasingMachine):
                     merge(again, merged, [*names.values()], rename=back)
                     self.check(merged, again, {new: old for old, new in names.items()})
                     compare(self.saver, again, {old: old for old in names})
+
+    @rule(plan=plans, how=st.sampled_from(["fork", "copy"]), too=st.lists(st.sampled_from(NAMES), max_size=2))
+    def move_without_its_source(self, plan: Any, how: str, too: list[str]) -> None:
+        """What goes on from a copy is made of what the other thread holds, which does not come along."""
+        thread, ns, *more = plan
+        target = next(name for name in ("c", "d", "e", "f", "9", "u", "t") if name != thread)
+        if how == "fork":
+            self.delete_thread(target, True)
+            self.fork_thread(thread, ns, "latest", 0, target, None)
+        else:
+            self.delete_thread(target, True)
+            self.copy_thread(thread, target)
+        self.turns((target, ns, *more))
+        self.copy_thread(target, "a copy of a copy")
+        self.move([target, "a copy of a copy", *(name for name in too if name not in (thread, target))], False, True)
+        self.delete_thread("a copy of a copy", True)
 
     def check(self, source: EventLogSaver, target: EventLogSaver, names: dict[str, str]) -> None:
         compare(source, target, names)

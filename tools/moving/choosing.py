@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -10,7 +11,7 @@ import apsw
 from ...eventlog.errors import ConfigError, ThreadExistsError
 from ...saver import EventLogSaver
 
-__all__ = ["check_free", "choose", "facts_of", "names_of"]
+__all__ = ["check_free", "choose", "facts_of", "names_of", "renames", "wanted_metadata"]
 
 
 def choose(
@@ -67,3 +68,36 @@ def facts_of(saver: EventLogSaver, connection: apsw.Connection, thread_id: str) 
     thread = saver.log.keys.find_thread(connection, thread_id)
     row = None if thread is None else saver._core.views.threads.one(connection, thread)
     return None if row is None else (row.created_at, row.last_activity)
+
+
+def wanted_metadata(given: Sequence[str] | None) -> dict[str, Any] | None:
+    """Read KEY=VALUE, as `threads` takes it; a value is JSON, or else text.
+
+    Raises:
+        ConfigError: one has no "=".
+    """
+    wanted: dict[str, Any] = {}
+    for entry in given or ():
+        key, is_there, value = entry.partition("=")
+        if not is_there:
+            raise ConfigError(f"metadata is named as KEY=VALUE, not {entry!r}")
+        try:
+            wanted[key] = json.loads(value)
+        except ValueError:
+            wanted[key] = value
+    return wanted or None
+
+
+def renames(given: Sequence[str] | None, thread_ids: Collection[str]) -> dict[str, str]:
+    """Read OLD=NEW. An id may have a "=" in it: OLD is one of those given.
+
+    Raises:
+        ConfigError: none of them is.
+    """
+    found: dict[str, str] = {}
+    for entry in given or ():
+        ends = [i for i, character in enumerate(entry) if character == "=" and entry[:i] in thread_ids]
+        if not ends:
+            raise ConfigError(f"a thread that is moved gets another id with OLD=NEW, not {entry!r}")
+        found[entry[: ends[0]]] = entry[ends[0] + 1 :]
+    return found
