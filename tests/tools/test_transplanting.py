@@ -19,7 +19,7 @@ from langgraph_eventlog.eventlog.body import unpack_body
 from langgraph_eventlog.eventlog.event import Carry, CopiedStream, Copy, Import, NewEvent, Thread
 from langgraph_eventlog.eventlog.integrity import digest_of
 from langgraph_eventlog.eventlog.plain import pack
-from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.saver import EventLogSaver, differences, encoding
 from langgraph_eventlog.tools.moving import transplanting
 from langgraph_eventlog.tools.moving.checking import check_provenance
 from langgraph_eventlog.tools.moving.extracting import extract
@@ -74,9 +74,14 @@ def test_a_thread_comes_with_every_event_and_its_time(file_saver: EventLogSaver,
     assert {removal.thread_id for removal in prune.data.removals} == {"a"}
 
 
+@pytest.mark.parametrize("small", [False, True], ids=["as it is", "everything as differences"])
 def test_what_goes_on_from_a_fork_is_whole_without_the_thread_that_it_is_from(
-    file_saver: EventLogSaver, taken: Any
+    file_saver: EventLogSaver, taken: Any, small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if small:
+        monkeypatch.setattr(encoding, "_MIN_FIELD_BYTES", 0)
+        monkeypatch.setattr(differences, "COST_OF_DIFFERENCE", -1_000)
+        monkeypatch.setattr(differences, "weight_of_difference", lambda _: 0)
     talk(file_saver, "a", *map(str, range(6)))
     file_saver.prune(["a"])  # what the latest refers to is there, but no checkpoint any more
     file_saver.fork_thread(config_of("a", "", None), "b", {"why": "try"})
@@ -221,6 +226,7 @@ def test_values_under_another_serializer_and_key_are_not_looked_into(make_saver:
 
     source = make_saver(serde=EncryptedSerializer(Cipher()))
     talk(source, "a", "one", "two")
+    source.prune(["a"])  # with the writes of which its encrypted messages are slices
     source.fork_thread(config_of("a", "", None), "b")
     talk(source, "b", "three")
     made = taken(source, "b")
