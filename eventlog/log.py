@@ -16,6 +16,7 @@ import apsw
 from anyio.lowlevel import RunVar
 
 from . import appender
+from .appender import PreparedEvent
 from .connection import is_private
 from .coverage import Coverage
 from .database import Database
@@ -159,6 +160,23 @@ class EventLog(AsyncLogTwins):
         append = Append(decide=decide)
         self._append_all([append])
         return append.result()
+
+    def append_within(
+        self, connection: apsw.Connection, prepared: PreparedEvent, *, recorded_at: int | None = None
+    ) -> RecordedEvent:
+        """Append an event within `decide` of `transact`, with what the projections make of it.
+
+        Args:
+            connection: as `decide` was given it.
+            prepared: the event, whose bases the caller knows to be there.
+            recorded_at: when it was recorded, if that was elsewhere; None: now.
+        """
+        clock = self._clock if recorded_at is None else lambda: recorded_at
+        head = self.reader.head(connection)
+        recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=clock)
+        if self._follower is not None:
+            self._follower.apply(connection, recorded)
+        return recorded
 
     def perform(self, steps: Steps[T]) -> T:
         """Do a call that appends what its steps give, as `append` does."""

@@ -102,6 +102,21 @@ class OpenedRecord:
         parts = _parts_in(self._array) if len(body) >= _MIN_BYTES_COUNTED else 0
         self.memory = 2 * len(body) + max(_MEMORY_OF_RECORD, _MEMORY_OF_PART * parts)
 
+    @property
+    def kind(self) -> Kind:
+        """What the event is."""
+        return Kind(self._kind)
+
+    @property
+    def array(self) -> list[Any]:
+        """The array that its body is; nobody may change it."""
+        return self._array
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """The positions that its values refer to."""
+        return self._bases
+
     def data(self) -> EventData:
         """Decode all of it. What of it can be changed is the caller's to copy.
 

@@ -25,6 +25,7 @@ __all__ = [
     "encode_patch",
     "patch_frame",
     "read_bases",
+    "with_bases",
 ]
 
 # Persisted: do not change.
@@ -182,6 +183,13 @@ def body_size(record: bytes) -> int:
         RecordFormatError: the header is damaged, or is not all there.
     """
     return _read_header(record)[2]
+
+
+def with_bases(record: bytes, bases: Collection[int]) -> bytes:
+    """Give the record that holds the same body, and names other bases in the place of its own, in the same order."""
+    codec, dictionary, size, old, offset = _read_header(record)
+    assert len(bases) == len(old)
+    return _record(size, bases, codec, dictionary, record[offset:])
 
 
 def base_of_patch(record: bytes) -> int | None:
