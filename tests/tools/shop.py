@@ -11,6 +11,7 @@ pruned once after 30), `notes` (a delta channel).
 import operator
 import select
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -157,8 +158,14 @@ def go_on(path: str | Path) -> None:
                 print("appending", flush=True)
 
 
+_runs: Counter[str] = Counter()
+
+
 def _of(thread_id: str) -> Any:
-    return {"configurable": {"thread_id": thread_id, "run_id": f"run of {thread_id}"}}
+    """Give a config of the thread's next run: LangGraph takes one of the same run_id for a run that goes on."""
+    _runs[thread_id] += 1
+    run_id = f"run of {thread_id}" if _runs[thread_id] == 1 else f"run {_runs[thread_id]} of {thread_id}"
+    return {"configurable": {"thread_id": thread_id, "run_id": run_id}}
 
 
 if __name__ == "__main__":
