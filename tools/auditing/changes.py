@@ -136,9 +136,7 @@ class ValueReader:
             return None
         return ChannelChange(name, "changed", value=self.decoder.value(now), before=self.decoder.value(was))
 
-    def _added(
-        self, name: str, now: Sequence[Whole], was: Sequence[Whole], prefix: int, suffix: int
-    ) -> ChannelChange:
+    def _added(self, name: str, now: Sequence[Whole], was: Sequence[Whole], prefix: int, suffix: int) -> ChannelChange:
         added = tuple(self.decoder.value(element) for element in now[prefix : len(now) - suffix])
         return ChannelChange(name, "added", at=prefix, added=added, removed=len(was) - prefix - suffix)
 
@@ -165,4 +163,3 @@ def in_parts(value: Value) -> Value:
     if not all(type(key) is str for key in keys) or len(set(keys)) != len(keys):
         return value
     return dict(zip(keys, (Whole(MSGPACK, element) for element in items[1::2]), strict=True))
-

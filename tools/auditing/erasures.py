@@ -43,10 +43,10 @@ def erased_between(log: EventLog, after: int, before: int) -> Iterator[AuditEntr
 def maybe_of_thread(log: EventLog, thread_id: str, up_to: int) -> tuple[Range, ...]:
     """Give the ranges of positions, up to one, of erased events that may have been about a thread.
 
-    Nothing says any more what an erased event was about. But what is erased was let go before by a later event:
-    deletions and prunes that name the thread, restates of what it holds, a checkpoint put again under its id; and a copy
-    names the positions that it copies. Events that were erased after the last of these were others'. (Of a checkpoint put
-    again, only that is noticed whose first put is there.)
+    Nothing says any more what an erased event was about. But what is erased was let go before, by a later event: a
+    deletion or prune that names the thread, a restate of what it holds, a checkpoint put again under its id; and a copy
+    names the positions that it copies. What was erased behind the last of these was others'. (Of one put again, only that
+    is noticed whose first put is there.)
     """
     with log.database.reading() as connection:
         ranges = erased_up_to(connection, up_to)

@@ -1,7 +1,7 @@
 """Finding the events that hold checkpoints: parents of puts, and the checkpoints that writes are at.
 
-What was put last is remembered, within bounds. Otherwise the projections are asked, and, for what was removed since, the
-events of the stream that are near.
+What was put last is remembered, within bounds. Otherwise the projections are asked, and, for what was removed since,
+the events of the stream that are near.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from .changes import ValueReader
 __all__ = ["Found", "Lineage"]
 
 _MOST_REMEMBERED = 50_000
-# A parent is mostly put right before its child, and with durability="async" a checkpoint soon after what is written at it.
+# A parent is mostly put right before its child, and with durability="async" a checkpoint soon after what is written at
+# it.
 _LOOKED_AT_BEFORE = 512
 _LOOKED_AT_AFTER = 64
 _PUTS_BEFORE = """
 SELECT position FROM event WHERE stream = ? AND position < ? AND kind IN (1, 11) ORDER BY position DESC LIMIT ?"""
-_PUTS_AFTER = "SELECT position FROM event WHERE stream = ? AND position > ? AND kind IN (1, 11) ORDER BY position LIMIT ?"
+_PUTS_AFTER = (
+    "SELECT position FROM event WHERE stream = ? AND position > ? AND kind IN (1, 11) ORDER BY position LIMIT ?"
+)
 
 
 class Found(NamedTuple):

@@ -1,10 +1,10 @@
 """Which nodes of a graph ran: LangGraph does not store that, but it can be told from what it does store.
 
 A task's path says it of put_writes: LangGraph 1.x gives "~__pregel_pull, NODE" to a node that was triggered by its
-channels; "~__pregel_push, N, ..." to the N-th `Send` among the `__pregel_tasks` of the checkpoint; and
-"~__pregel_push, ~__pregel_pull, NODE, ..." to a task that NODE called (the functional API). Of a put, the nodes are those
-whose `versions_seen` are not the parent's, and those that the parent's `__pregel_tasks` sent to. Older versions name the
-nodes in the checkpoint's metadata, as `writes`.
+channels; "~__pregel_push, N, ..." to the N-th `Send`, from 0, among the `__pregel_tasks` of the checkpoint; and
+"~__pregel_push, ~__pregel_pull, NODE, ..." to a task that NODE called (the functional API). Of a put, the nodes are
+those whose `versions_seen` are not the parent's, and those that the parent's `__pregel_tasks` are sent to. Older
+versions name the nodes in the checkpoint's metadata, as `writes`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def nodes_that_saw(seen: Any, before: Any) -> list[str]:
     if not isinstance(seen, Mapping) or not isinstance(before, Mapping):
         return []
     return [
-        node for node in seen if node not in _NO_NODES and (node not in before or _read(seen, node) != _read(before, node))
+        node
+        for node in seen
+        if node not in _NO_NODES and (node not in before or _read(seen, node) != _read(before, node))
     ]
 
 

@@ -6,7 +6,7 @@ const list = document.getElementById("rows");
 const find = document.getElementById("find");
 const writes = document.getElementById("writes");
 const chosen = document.getElementById("chosen");
-const LANE = 14, MOST_LANES = 8, HEIGHT = 42;
+const ROUTING = "branch:to:", LANE = 14, MOST_LANES = 8, HEIGHT = 42;
 let shown = [], current = -1;
 
 // Characters that change the direction or the lines of what is around them are shown as what they are.
@@ -73,6 +73,7 @@ function headline(row) {
   if (row.source) said.push(row.source);
   if (row.nodes) said.push(row.nodes.join(", "));
   if (row.fork) said.push("fork");
+  if (row.copied) said.push("copied " + row.copied);
   if (row.gone) said.push(row.gone);
   return said.join(" \u00b7 ");
 }
@@ -81,7 +82,7 @@ function subline(row) {
   const said = ["#" + row.position];
   if (row.recorded_at) said.push(row.recorded_at.slice(0, 19).replace("T", " "));
   if (row.checkpoint_ns) said.push(row.checkpoint_ns);
-  const channels = (row.changes || []).map((change) => change.channel).filter((name) => !name.startsWith("branch:to:"));
+  const channels = (row.changes || []).map((change) => change.channel).filter((name) => !name.startsWith(ROUTING));
   if (channels.length) said.push([...new Set(channels)].join(", "));
   if (row.problem) said.push("! " + row.problem);
   return said.join("  ");
@@ -157,6 +158,7 @@ function changes(row) {
   if (!(row.changes || []).length && !row.carried) return [];
   const made = [make("h2", row.kind === "put_writes" ? "What was written" : "What changed")];
   for (const change of row.changes || []) {
+    if (change.channel.startsWith(ROUTING)) continue;
     made.push(make("h3", `${change.channel}: ${change.how}`));
     if (change.removed > 0) made.push(make("p", `${change.removed} removed at ${change.at}`));
     for (const value of change.added || []) made.push(make("div", value, "value added"));
@@ -175,7 +177,7 @@ function state(row) {
   if (!row.state) return [...made, make("p", "Not on this page.", "small")];
   const changed = new Set((row.changes || []).map((change) => change.channel));
   for (const [name, value] of Object.entries(row.state)) {
-    if (name.startsWith("branch:to:")) continue;
+    if (name.startsWith(ROUTING)) continue;
     made.push(make("h3", name + (changed.has(name) ? " (changed)" : "")));
     for (const one of value.slice(1)) {
       const [what, text] = pooled(one);

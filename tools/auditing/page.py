@@ -1,7 +1,7 @@
 """A thread's history as one page that needs nothing else: no network, no other file, no server.
 
-The page holds what there is to show as JSON, and a script that makes text of it, by `textContent` alone: nothing in it is
-ever read as markup, and its Content-Security-Policy lets nothing run or load but the script and the style it was
+The page holds what there is to show as JSON, and a script that makes text of it, by `textContent` alone: nothing in it
+is ever read as markup, and its Content-Security-Policy lets nothing run or load but the script and the style it was
 written with.
 """
 
@@ -90,7 +90,7 @@ def thread_page(
     max_bytes: int = MAX_PAGE_BYTES,
     done: Callable[[float], None] = lambda _: None,
 ) -> tuple[str, list[str]]:
-    """Give the page of a thread's history, HTML, and in words what was left out of it: the oldest, if it is too much."""
+    """Give the page of a thread's history, HTML; and what was left out of it: the oldest, if it is too much."""
     rows = _Rows(saver, thread_id, max_bytes // 2)
     for number, (event, entry) in enumerate(replay_from(saver, thread_id)):
         rows.add(entry, event.data if event is not None and isinstance(event.data, Copy) else None)
@@ -141,9 +141,11 @@ class _Rows:
     def add(self, entry: AuditEntry, copy: Copy | None) -> None:
         """Add an event, and of a copy the checkpoints that it copied, as they were put."""
         if copy is not None:
-            for copied in copy.streams:
-                for checkpoint_id, position, hidden in copied.checkpoints:
-                    self._add_copied(entry, copied.checkpoint_ns, checkpoint_id, position, hidden=hidden)
+            copied = [
+                (p, s.checkpoint_ns, checkpoint_id, h) for s in copy.streams for checkpoint_id, p, h in s.checkpoints
+            ]
+            for position, ns, checkpoint_id, hidden in sorted(copied):
+                self._add_copied(entry, ns, checkpoint_id, position, hidden=hidden)
         self._add(_row(entry), entry)
         for removal in entry.details.get("removals", ()):
             self._mark(removal["checkpoint_ns"], removal["removed"], f"removed by event {entry.position}")
@@ -157,7 +159,7 @@ class _Rows:
         if found is None or found[0] is None or found[0].position != position:
             return  # erased since
         original = found[1]
-        row = {**_row(original), "checkpoint_ns": ns, "copied": f"copied from {original.thread_id} by event {copy.position}"}
+        row = {**_row(original), "checkpoint_ns": ns, "copied": f"from {original.thread_id}, by event {copy.position}"}
         if hidden:
             row["gone"] = f"hidden when event {copy.position} copied it"
         self._add(row, original)

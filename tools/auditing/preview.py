@@ -20,8 +20,8 @@ _AROUND = 24
 def preview(value: Any, limit: int = PREVIEW_CHARACTERS) -> str:
     """Give a value on one line, of at most so many characters.
 
-    A message is "ai: what it says", several stand one after the other; a call of a tool "-> tool(argument=value)". Text stands as it is, everything else
-    as JSON (see `jsonable`). Nothing is made safe for a terminal or a page.
+    A message is "ai: what it says", several stand one after the other; a call of a tool is "-> tool(argument=value)".
+    Text stands as it is, everything else as JSON (see `jsonable`). Nothing is made safe for a terminal or a page.
     """
     return _shortened(_shown(value), limit)
 

@@ -1,4 +1,4 @@
-"""Everything that ever happened in a log, or to a thread of it, in the order of the log; and what happens from now on."""
+"""Everything that ever happened in a log, or to a thread of it, in the log's order; and what happens from now on."""
 
 from __future__ import annotations
 

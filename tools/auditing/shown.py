@@ -1,4 +1,4 @@
-"""Entries, and states, as lines of text for people. Nothing is made safe for a terminal: that is for who prints them."""
+"""Entries, and states, as lines of text for people. Nothing is made safe for a terminal: who prints them does that."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _namespace_json(state: NamespaceState) -> dict[str, Any]:
 
 
 def state_lines(state: StateAt) -> list[str]:
-    """Give a state: each namespace's latest checkpoint, its values, an element or item a line, and its pending writes."""
+    """Give a state: each namespace's latest checkpoint, its values, a line for each element, and its pending writes."""
     when = "" if state.recorded_at is None else f", {state.recorded_at:%Y-%m-%d %H:%M:%S.%f} UTC"
     title = state.thread_id if state.name is None else f"{state.thread_id} ({state.name})"
     lines = [f"{title} after event {state.position}{when}"]

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
@@ -17,7 +17,6 @@ from ...eventlog.reader import touches
 from ...eventlog.sql import one_row
 from ...eventlog.streams import StreamKeys
 from ...projections.builtin import BuiltIn
-from ...projections.history import CheckpointRow
 from ...projections.reachability import version_names
 from ...projections.rebuild import create_tables
 from ...saver import EventLogSaver
@@ -85,6 +84,15 @@ class StateAt:
     incomplete: tuple[Range, ...]
 
 
+class _Replayed(NamedTuple):
+    """The projections as they were, and what reads from them."""
+
+    views: BuiltIn
+    connection: apsw.Connection
+    gatherer: Gatherer
+    decoder: Decoder
+
+
 def position_at(log: EventLog, time: datetime) -> int:
     """Give the position of the last event recorded at a time or before; 0 if there is none."""
     microseconds = round((time - recorded_time(0)).total_seconds() * 1_000_000)
@@ -118,7 +126,9 @@ def state_at(saver: EventLogSaver, thread_id: str, at: int | datetime) -> StateA
         thread = log.keys.find_thread(connection, thread_id)
         info = None if thread is None else views.threads.one(connection, thread)
         streams = [] if info is None or thread is None else log.keys.streams_of(connection, thread)
-        namespaces = [_namespace(saver, connection, views, thread_id, *stream) for stream in streams]
+        gatherer = Gatherer(log, views, connection, Memory(_MEMORY_BYTES))
+        state = _Replayed(views, connection, gatherer, Decoder(_serde(saver), None))
+        namespaces = [_namespace(state, thread_id, *stream) for stream in streams]
         connection.execute("COMMIT")
     metadata = {} if info is None or info.metadata is None else load_metadata(_serde(saver), info.metadata)
     return StateAt(
@@ -166,33 +176,19 @@ def _replay(log: EventLog, connection: apsw.Connection, views: BuiltIn, thread_i
         connection.execute("COMMIT")
 
 
-def _namespace(
-    saver: EventLogSaver, connection: apsw.Connection, views: BuiltIn, thread_id: str, stream: int, checkpoint_ns: str
-) -> NamespaceState | None:
+def _namespace(state: _Replayed, thread_id: str, stream: int, checkpoint_ns: str) -> NamespaceState | None:
+    views, connection, gatherer, decoder = state
     row = views.history.latest(connection, stream)
     if row is None:
         return None
-    gatherer = Gatherer(saver.log, views, connection, Memory(_MEMORY_BYTES))
-    decoder = Decoder(_serde(saver), None)
     gathered = gatherer.gather(row)
     without_value = (version_names(gathered.channel_versions) or set()).difference(gathered.channels)
+    channels = sorted(filter(may_be_delta, without_value))
+    generations = views.history.generations(connection, row)
+    found = delta_channel_history(gatherer, generations, channels).decoded(decoder) if channels else {}
     return NamespaceState(
         checkpoint_ns=checkpoint_ns,
         latest=build(decoder, gathered, thread_id, checkpoint_ns),
         checkpoints=views.history.count(connection, stream)[0],
-        rebuilt=_rebuilt(views, connection, gatherer, decoder, row, sorted(filter(may_be_delta, without_value))),
+        rebuilt={name: history for name, history in found.items() if history["writes"] or "seed" in history},
     )
-
-
-def _rebuilt(
-    views: BuiltIn,
-    connection: apsw.Connection,
-    gatherer: Gatherer,
-    decoder: Decoder,
-    row: CheckpointRow,
-    channels: list[str],
-) -> dict[str, DeltaChannelHistory]:
-    if not channels:
-        return {}
-    found = delta_channel_history(gatherer, views.history.generations(connection, row), channels)
-    return {name: history for name, history in found.decoded(decoder).items() if history["writes"] or "seed" in history}

@@ -1,8 +1,9 @@
-"""`audit FILE [THREAD]`: everything that ever happened, a thread as it was at some time, what happens now, or a page."""
+"""`audit FILE [THREAD]`: everything that ever happened, a thread as it was, what happens now, or a page of it."""
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from ..times import parse_time
 __all__ = ["EXAMPLES", "PANEL", "command"]
 
 PANEL = "Look"
+_POSITION = re.compile(r"\d{1,18}", re.ASCII)
 EXAMPLES = """
 `langgraph-eventlog audit agent.db --since 2d --kind delete_thread --kind prune`
 
@@ -46,29 +48,40 @@ def command(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Recorded then or later: 2026-01-31T12:00 (UTC), or 2h ago.", show_default=False),
+        typer.Option(
+            metavar="TIME", help="Recorded then or later: 2026-01-31T12:00 (UTC), or 2h ago.", show_default=False
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Recorded before then.", show_default=False)] = None,
     run: Annotated[str | None, typer.Option(metavar="RUN", help="Of this run_id.", show_default=False)] = None,
     node: Annotated[
-        str | None, typer.Option(metavar="NODE", help="This node ran, or wrote, or ran the subgraph.", show_default=False)
+        str | None,
+        typer.Option(metavar="NODE", help="This node ran, or wrote, or ran the subgraph.", show_default=False),
     ] = None,
     channel: Annotated[
         str | None, typer.Option(metavar="CHANNEL", help="Changed, or wrote to, this channel.", show_default=False)
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(metavar="TEXT", help="What is new with it holds this text; upper and lower case are one.", show_default=False),
+        typer.Option(
+            metavar="TEXT",
+            help="What is new with it holds this text; upper and lower case are one.",
+            show_default=False,
+        ),
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option(metavar="KIND", help="put, put_writes, delete_thread ...; may be given several times.", show_default=False),
+        typer.Option(
+            metavar="KIND", help="put, put_writes, delete_thread ...; may be given several times.", show_default=False
+        ),
     ] = None,
     after: Annotated[
         int | None,
         typer.Option(metavar="POSITION", min=0, help="Only events after this position.", show_default=False),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", "-n", min=0, help="At most so many.", show_default=False)] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=0, help="At most so many.", show_default=False)
+    ] = None,
     at: Annotated[
         str | None,
         typer.Option(metavar="POSITION|TIME", help="Show the thread's state as it was then.", show_default=False),
@@ -105,6 +118,8 @@ def command(
         if where != AuditFilter() or after is not None or limit is not None:
             raise ConfigError("--at and --html show a whole thread: they go with no other option that chooses events")
     with open_log(file, key_file=key_file, allow=allow, allow_any=allow_any) as log:
+        if thread is not None and not follow:
+            _check_there(log, thread)
         if at is not None and thread is not None:
             _print_state(log, thread, at, as_json=as_json)
         elif html is not None and thread is not None:
@@ -113,8 +128,14 @@ def command(
             with Follow(log, thread, after=after, where=where) as entries:
                 _print(itertools.islice(entries, limit), as_json=as_json, values=values)
         else:
-            entries = replay(log, thread, after=after or 0, where=where, limit=limit)
-            _print(entries, as_json=as_json, values=values)
+            replayed = replay(log, thread, after=after or 0, where=where, limit=limit)
+            _print(replayed, as_json=as_json, values=values)
+
+
+def _check_there(log: EventLogSaver, thread: str) -> None:
+    with log.log.database.reading() as connection:
+        if log.log.keys.find_thread(connection, thread) is None:
+            raise ConfigError(f"nothing in {log.path} is, or ever was, about a thread {thread!r}")
 
 
 def _print(entries: Iterable[AuditEntry], *, as_json: bool, values: bool) -> None:
@@ -133,7 +154,7 @@ def _print_lines(out: Console, lines: Iterable[str]) -> None:
 
 
 def _print_state(log: EventLogSaver, thread: str, at: str, *, as_json: bool) -> None:
-    state = state_at(log, thread, int(at) if at.strip().isdecimal() else parse_time(at))
+    state = state_at(log, thread, int(at) if _POSITION.fullmatch(at.strip()) else parse_time(at))
     if as_json:
         print_json(state_json(state))
     else:
