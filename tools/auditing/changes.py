@@ -12,8 +12,9 @@ The rule, for each channel of a put whose parent can be read:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -34,6 +35,7 @@ __all__ = ["PutChanges", "ValueReader", "in_parts"]
 
 _MAX_BYTES_OF_RECORDS = 16 * 1024 * 1024
 _MAX_BYTES_OF_VALUES = 48 * 1024 * 1024
+_ENCRYPTED = "+"  # what an EncryptedSerializer has in its tags
 PutChanges = tuple[tuple[ChannelChange, ...], tuple[str, ...]]
 
 
@@ -112,7 +114,9 @@ class ValueReader:
     def _said(self, name: str, stored: Stored, at: int, now: Value, was: Value) -> ChannelChange | None:
         """Give the change that a difference to the parent's value is; None: it is none."""
         if isinstance(stored, Splice) and stored.base == at and isinstance(now, tuple) and isinstance(was, tuple):
-            return self._added(name, now, was, stored.prefix, stored.suffix)
+            added = tuple(self.decoder.value(element) for element in now[stored.prefix : len(now) - stored.suffix])
+            removed = len(was) - stored.prefix - stored.suffix
+            return ChannelChange(name, "added", at=stored.prefix, added=added, removed=removed)
         if isinstance(stored, Edit) and stored.base == at and isinstance(now, dict):
             keys = {key: self.decoder.value(now[key]) for key, _ in stored.changed}
             return ChannelChange(name, "keys", keys_set=keys, keys_removed=stored.removed)
@@ -120,30 +124,53 @@ class ValueReader:
 
     def _compared(self, name: str, now: Value, was: Value) -> ChannelChange | None:
         """Give how two values differ; None if they do not."""
-        one, other = in_parts(now), in_parts(was)
-        if isinstance(one, tuple) and isinstance(other, tuple):
-            keys, old_keys = [self._key(e) for e in one], [self._key(e) for e in other]
-            return None if keys == old_keys else self._added(name, one, other, *common_ends(old_keys, keys))
-        if isinstance(one, dict) and isinstance(other, dict):
-            changed = {k: e for k, e in one.items() if k not in other or self._key(other[k]) != self._key(e)}
-            removed = tuple(key for key in other if key not in one)
-            if changed or removed:
-                decoded = {key: self.decoder.value(element) for key, element in changed.items()}
-                return ChannelChange(name, "keys", keys_set=decoded, keys_removed=removed)
-            if list(one) == list(other):
+        one, other = self._parts(now), self._parts(was)
+        if isinstance(one, list) and isinstance(other, list):
+            keys, old_keys = [part.key for part in one], [part.key for part in other]
+            if keys == old_keys:
                 return None
-        elif isinstance(now, Whole) and isinstance(was, Whole) and self._key(now) == self._key(was):
+            prefix, suffix = common_ends(old_keys, keys)
+            added = tuple(part.get() for part in one[prefix : len(one) - suffix])
+            return ChannelChange(name, "added", at=prefix, added=added, removed=len(other) - prefix - suffix)
+        if isinstance(one, dict) and isinstance(other, dict):
+            changed = {k: part.get() for k, part in one.items() if k not in other or other[k].key != part.key}
+            removed = tuple(key for key in other if key not in one)
+            is_same = not changed and not removed and list(one) == list(other)
+            return None if is_same else ChannelChange(name, "keys", keys_set=changed, keys_removed=removed)
+        if isinstance(one, _Part) and isinstance(other, _Part) and one.key == other.key:
             return None
         return ChannelChange(name, "changed", value=self.decoder.value(now), before=self.decoder.value(was))
 
-    def _added(self, name: str, now: Sequence[Whole], was: Sequence[Whole], prefix: int, suffix: int) -> ChannelChange:
-        added = tuple(self.decoder.value(element) for element in now[prefix : len(now) - suffix])
-        return ChannelChange(name, "added", at=prefix, added=added, removed=len(was) - prefix - suffix)
+    def _parts(self, value: Value) -> list[_Part] | dict[str, _Part] | _Part:
+        parts = in_parts(value)
+        if isinstance(parts, tuple):
+            return [self._part(element) for element in parts]
+        if isinstance(parts, dict):
+            return {key: self._part(element) for key, element in parts.items()}
+        if _ENCRYPTED not in parts.tag:
+            return self._part(parts)
+        decoded = self.decoder.value(parts)
+        if type(decoded) is list:
+            return [_decoded(element) for element in decoded]
+        if type(decoded) is dict and all(type(key) is str for key in decoded):
+            return {key: _decoded(element) for key, element in decoded.items()}
+        return _decoded(decoded)
 
-    def _key(self, element: Whole) -> Any:
-        if "+" not in element.tag:  # which is how an EncryptedSerializer marks what it encrypts
-            return element.tag, element.data
-        return json.dumps(jsonable(self.decoder.value(element)), sort_keys=True)
+    def _part(self, element: Whole) -> _Part:
+        if _ENCRYPTED in element.tag:
+            return _decoded(self.decoder.value(element))
+        return _Part((element.tag, element.data), partial(self.decoder.value, element))
+
+
+class _Part(NamedTuple):
+    """A value, or an element of one: what tells it from others, and what decodes it."""
+
+    key: Any
+    get: Callable[[], Any]
+
+
+def _decoded(value: Any) -> _Part:
+    return _Part(json.dumps(jsonable(value)), lambda: value)
 
 
 def in_parts(value: Value) -> Value:

@@ -45,8 +45,8 @@ def maybe_of_thread(log: EventLog, thread_id: str, up_to: int) -> tuple[Range, .
 
     Nothing says any more what an erased event was about. But what is erased was let go before, by a later event: a
     deletion or prune that names the thread, a restate of what it holds, a checkpoint put again under its id; and a copy
-    names the positions that it copies. What was erased behind the last of these was others'. (Of one put again, only that
-    is noticed whose first put is there.)
+    names the positions that it copies. What was erased behind the last of these was others'. (Of one put again, only
+    that is noticed whose first put is there.)
     """
     with log.database.reading() as connection:
         ranges = erased_up_to(connection, up_to)
