@@ -13,6 +13,7 @@ import select
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -60,20 +61,20 @@ def _next(state: Order) -> str:
     return "price" if isinstance(last, AIMessage) and last.tool_calls else "refund"
 
 
-def _refund(state: Order) -> dict[str, Any]:
+def _refund(state: Order, approve_above: int) -> dict[str, Any]:
     price = PRICES[state["item"]]
     if "refund" in str([m.content for m in state["messages"] if isinstance(m, HumanMessage)][-1]):
-        approved = interrupt({"approve": price}) if price > 100 else price
+        approved = interrupt({"approve": price}) if price > approve_above else price
         return {"ledger": {**state["ledger"], "refund": approved}, "text": f"Refunded {approved} euros." * 20}
     return {"text": f"Quoted {price} euros for the {state['item']}. " * 20}
 
 
-def support(saver: EventLogSaver) -> Any:
-    """Give the support agent's graph."""
+def support(saver: EventLogSaver, approve_above: int = 100) -> Any:
+    """Give the support agent's graph. Somebody is asked before more than so many euros are refunded."""
     builder = StateGraph(Order)
     builder.add_node("agent", _agent)
     builder.add_node("price", _price)
-    builder.add_node("refund", _refund)
+    builder.add_node("refund", partial(_refund, approve_above=approve_above))
     builder.add_edge(START, "agent")
     builder.add_conditional_edges("agent", _next, ["price", "refund"])
     builder.add_edge("price", "agent")

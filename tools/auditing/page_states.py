@@ -27,6 +27,8 @@ Shown = tuple[str, str]
 class PageStates:
     """Gives states of a log's checkpoints, as references to a pool of values, while there is room.
 
+    One state adds at most about a quarter of all there is room for: what is more is named as left out.
+
     Args:
         saver: the log.
         max_bytes: what the states and the pool may take, about.
@@ -38,7 +40,9 @@ class PageStates:
     def __init__(self, saver: EventLogSaver, max_bytes: int) -> None:
         self._saver = saver
         self._reader = Explainer(saver).reader
-        self._left = max_bytes
+        self._left = self._least = max_bytes
+        self._max_bytes_a_state = max_bytes // 4
+        self._too_much: int | None = None
         self._known: dict[tuple[str, bytes], int] = {}
         self.pool: list[Shown] = []
 
@@ -58,6 +62,7 @@ class PageStates:
             if put is None:
                 return {}
             values = self._reader.resolver(connection).all_channels(position, put)
+        self._least = self._left - self._max_bytes_a_state
         shown = {name: self._shown(value) for name, value in values.items()}
         self._left -= sum(_BYTES_OF_CHANNEL + _BYTES_OF_REFERENCE * len(value) for value in shown.values())
         return shown
@@ -65,10 +70,11 @@ class PageStates:
     def _shown(self, value: Value) -> list[Any]:
         parts = in_parts(value)
         if isinstance(parts, tuple):
-            shown = ["list", *(self._reference(element) for element in parts[:_MOST_ELEMENTS])]
-            if len(parts) > _MOST_ELEMENTS:
-                shown.append(self._add(("more", f"and {len(parts) - _MOST_ELEMENTS:,} more")))
-            return shown
+            # The last are those that people want to see, if there is no room for all.
+            newest_first = [self._reference(element) for element in parts[: -_MOST_ELEMENTS - 1 : -1]]
+            more = len(parts) - _MOST_ELEMENTS
+            before = [] if more <= 0 else [self._add(("more", f"{more:,} more before these"))]
+            return ["list", *before, *reversed(newest_first)]
         if isinstance(parts, dict):
             items = [[key, self._reference(element)] for key, element in list(parts.items())[:_MOST_ELEMENTS]]
             if len(parts) > _MOST_ELEMENTS:
@@ -79,9 +85,14 @@ class PageStates:
     def _reference(self, element: Whole) -> int:
         key = element.tag, element.data
         found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._add(_shown(self._reader.decoder.value(element)))
-        return found
+        if found is not None:
+            return found
+        if self._left <= self._least:
+            if self._too_much is None:
+                self._too_much = self._add(("more", "left out: too much for one page"))
+            return self._too_much
+        self._known[key] = self._add(_shown(self._reader.decoder.value(element)))
+        return self._known[key]
 
     def _add(self, shown: Shown) -> int:
         self._left -= len(json.dumps(shown))
