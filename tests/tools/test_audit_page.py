@@ -233,6 +233,20 @@ def test_a_fork_has_a_lane_of_its_own(make_saver: Any, tmp_path: Path, browse: A
     assert opened.page.locator(".row", has_text="fork").locator("path.c1").count() >= 1
 
 
+def test_namespaces_that_have_ended_leave_their_place_to_others(make_saver: Any, tmp_path: Path, browse: Any) -> None:
+    saver = make_saver(":memory:")
+    for n in range(30):
+        config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": f"plan:{n}"}}
+        for step in range(2):
+            config = saver.put(config, empty_checkpoint(), {"source": "loop", "step": step}, {})
+    write_page(saver, "t", tmp_path / "page.html")
+    page = browse(tmp_path / "page.html").page
+    assert page.locator(".row").count() == 60
+    places = page.evaluate("[...document.querySelectorAll('circle')].map((dot) => dot.getAttribute('cx'))")
+    assert len(places) == 60
+    assert len(set(places)) == 1
+
+
 def test_what_was_removed_since_is_still_shown_and_says_so(page_of: Any, browse: Any) -> None:
     opened = browse(page_of("gone"))
     assert opened.page.locator(".row.gone").count() == 6

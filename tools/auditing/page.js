@@ -32,35 +32,43 @@ function svg(tag, attributes) {
   return element;
 }
 
-const place = (lane) => LANE * (Math.min(lane, MOST_LANES - 1) + .7);
 const colour = (lane) => "c" + (lane % 8);
 
-// Which lanes go through each row: from a lane's first checkpoint, or where it leaves another, to its last.
+// Which lanes go through each row: from a lane's first checkpoint, or where it leaves another, to its last; and in which
+// column each is drawn: the first that is free, since most namespaces of subgraphs end soon.
 function lanes() {
-  const until = new Map(), begun = new Map();
+  const until = new Map(), begun = new Map(), column = new Map(), through = rows.map(() => []), free = [];
   rows.forEach((row, at) => {
     if (row.lane === undefined) return;
     until.set(row.lane, at);
     if (!begun.has(row.lane)) begun.set(row.lane, at);
-    if (row.from !== null && row.from !== row.lane) until.set(row.from, Math.max(at, until.get(row.from) || 0));
+    if (begun.has(row.from) && row.from !== row.lane) until.set(row.from, Math.max(at, until.get(row.from)));
   });
-  return { until, begun };
+  for (const [lane, first] of begun) {
+    let place = free.findIndex((last) => last < first);
+    if (place < 0) place = free.length;
+    free[place] = until.get(lane);
+    column.set(lane, place);
+    for (let at = first; at <= until.get(lane); at++) through[at].push(lane);
+  }
+  return { until, begun, column, through, count: free.length };
 }
 const drawn = lanes();
-const width = LANE * (Math.min(MOST_LANES, Math.max(1, drawn.begun.size)) + .6);
+const place = (lane) => LANE * (Math.min(drawn.column.get(lane), MOST_LANES - 1) + .7);
+const width = LANE * (Math.min(MOST_LANES, Math.max(1, drawn.count)) + .6);
 
 function gutter(row, at) {
   const picture = svg("svg", { width, viewBox: `0 0 ${width} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const line = (lane, from, to) => picture.append(
     svg("path", { class: "lane " + colour(lane), d: `M${place(lane)} ${from}V${to}` }));
-  for (const [lane, first] of drawn.begun) {
-    const last = drawn.until.get(lane);
+  for (const lane of drawn.through[at]) {
+    const first = drawn.begun.get(lane), last = drawn.until.get(lane);
     if (at > first && at < last) line(lane, 0, HEIGHT);
     else if (at === first && at < last) line(lane, HEIGHT / 2, HEIGHT);
-    else if (at === last && at > first) line(lane, 0, HEIGHT / 2);
+    else if (at === last && at > first && row.lane === lane) line(lane, 0, HEIGHT / 2);
   }
   if (row.lane !== undefined) {
-    if (row.from !== null && row.from !== row.lane) picture.append(svg("path", {
+    if (drawn.begun.has(row.from) && row.from !== row.lane) picture.append(svg("path", {
       class: "lane " + colour(row.lane), d: `M${place(row.from)} 0L${place(row.lane)} ${HEIGHT / 2}` }));
     picture.append(svg("circle", { class: "dot " + colour(row.lane), cx: place(row.lane), cy: HEIGHT / 2, r: 5 }));
   }
@@ -72,7 +80,7 @@ function headline(row) {
   if (row.step !== undefined) said.push("step " + row.step);
   if (row.source) said.push(row.source);
   if (row.nodes) said.push(row.nodes.join(", "));
-  if (row.fork) said.push("fork");
+  if (row.fork && row.source !== "fork") said.push("fork");
   if (row.copied) said.push("copied " + row.copied);
   if (row.gone) said.push(row.gone);
   return said.join(" \u00b7 ");

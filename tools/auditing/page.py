@@ -54,7 +54,7 @@ def write_page(
         thread_id: the thread's id.
         path: of the page.
         max_bytes: what it may hold, about.
-        done: is told how many events have been gone through.
+        done: is told the position of each event that has been gone through.
 
     Raises:
         ConfigError: `path` is the log, or one of its files.
@@ -92,9 +92,8 @@ def thread_page(
 ) -> tuple[str, list[str]]:
     """Give the page of a thread's history, HTML; and what was left out of it: the oldest, if it is too much."""
     rows = _Rows(saver, thread_id, max_bytes // 2)
-    for number, (event, entry) in enumerate(replay_from(saver, thread_id)):
+    for event, entry in replay_from(saver, thread_id, done=done):
         rows.add(entry, event.data if event is not None and isinstance(event.data, Copy) else None)
-        done(number)
     states = PageStates(saver, max_bytes // 2)
     without = 0
     for row in reversed(rows.kept):

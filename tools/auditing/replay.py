@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ...eventlog.errors import CorruptRecordError, check_limit
@@ -26,6 +26,7 @@ def replay(
     after: int = 0,
     where: AuditFilter = _EVERYTHING,
     limit: int | None = None,
+    done: Callable[[float], None] = lambda _: None,
 ) -> Iterator[AuditEntry]:
     """Yield an entry for each event, in order: deletions, prunes, copies, imports, carries, restates, compactions too.
 
@@ -36,11 +37,12 @@ def replay(
         after: only events at greater positions. What they change is told all the same.
         where: which entries are wanted.
         limit: at most so many.
+        done: is told the position of each event that has been gone through, wanted or not.
 
     Needs memory for a few pages of events, whatever the log's size, and holds no transaction between pages. A damaged
     event has an entry of the kind "damaged"; what can be read of others is told.
     """
-    for _, entry in replay_from(saver, thread_id, after=after, where=where, limit=limit):
+    for _, entry in replay_from(saver, thread_id, after=after, where=where, limit=limit, done=done):
         yield entry
 
 
@@ -51,14 +53,15 @@ def replay_from(
     after: int = 0,
     where: AuditFilter = _EVERYTHING,
     limit: int | None = None,
+    done: Callable[[float], None] = lambda _: None,
 ) -> Iterator[tuple[RecordedEvent | None, AuditEntry]]:
     """Do as `replay`, and give each entry's event with it; None of one that is not there, or cannot be read."""
     check_limit(limit)
-    return itertools.islice(_entries(saver, thread_id, after, where), limit)
+    return itertools.islice(_entries(saver, thread_id, after, where, done), limit)
 
 
 def _entries(
-    saver: EventLogSaver, thread_id: str | None, after: int, where: AuditFilter
+    saver: EventLogSaver, thread_id: str | None, after: int, where: AuditFilter, done: Callable[[float], None]
 ) -> Iterator[tuple[RecordedEvent | None, AuditEntry]]:
     explainer = Explainer(saver)
 
@@ -73,6 +76,7 @@ def _entries(
                 yield from gap(event.position)
                 after = event.position
                 yield from ((event, entry) for entry in _wanted(explainer, event, thread_id, where))
+                done(after)
             return
         except CorruptRecordError as e:
             if e.position <= after:

@@ -11,8 +11,10 @@ from .entry import AuditEntry, ChannelChange
 from .preview import preview, preview_of_change
 from .state_at import NamespaceState, StateAt
 
-__all__ = ["entry_lines", "state_json", "state_lines"]
+__all__ = ["WARNED", "entry_lines", "state_json", "state_lines"]
 
+# What lines begin with that say what is missing.
+WARNED = ("!", "incomplete")
 _MOST = 8  # of elements and keys
 _INDENT = " " * 10
 _ROUTING = "branch:to:"
@@ -37,7 +39,7 @@ def entry_lines(entry: AuditEntry) -> list[str]:
         facts.append(f"at {entry.checkpoint_id}" if entry.task_id else entry.checkpoint_id)
     lines = [f"{entry.position:>8}  {when}  {'  '.join(facts)}"]
     if entry.problem is not None:
-        lines.append(f"{_INDENT}! {entry.problem}")
+        lines.append(f"{_INDENT}{WARNED[0]} {entry.problem}")
     changes = [change for change in entry.changes if not change.channel.startswith(_ROUTING)]
     lines += [f"{_INDENT}{line}" for change in changes for line in _change_lines(change)]
     if entry.carried:
@@ -139,7 +141,7 @@ def state_lines(state: StateAt) -> list[str]:
     lines = [f"{title} after event {state.position}{when}"]
     if state.incomplete:
         ranges = ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in state.incomplete)
-        lines.append(f"incomplete: of the events before it, {ranges} have been erased, and may have been about it")
+        lines.append(f"{WARNED[1]}: of the events before it, {ranges} have been erased, and may have been about it")
     if not state.exists:
         lines.append("there was no such thread")
     for namespace in state.namespaces:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +20,7 @@ from ..auditing.entry import AuditEntry
 from ..auditing.filters import AuditFilter
 from ..auditing.page import write_page
 from ..auditing.replay import Follow, replay
-from ..auditing.shown import entry_lines, state_json, state_lines
+from ..auditing.shown import WARNED, entry_lines, state_json, state_lines
 from ..auditing.state_at import state_at
 from ..opening import open_log
 from ..printing import console, print_json, print_json_line, progress, safe
@@ -128,8 +130,19 @@ def command(
             with Follow(log, thread, after=after, where=where) as entries:
                 _print(itertools.islice(entries, limit), as_json=as_json, values=values)
         else:
-            replayed = replay(log, thread, after=after or 0, where=where, limit=limit)
-            _print(replayed, as_json=as_json, values=values)
+            # Where a person sees both, what is printed shows that it goes on; a bar would only be in its way.
+            bar = contextlib.nullcontext(_nothing) if sys.stdout.isatty() else progress("events", _head(log))
+            with bar as done:
+                replayed = replay(log, thread, after=after or 0, where=where, limit=limit, done=done)
+                _print(replayed, as_json=as_json, values=values)
+
+
+def _nothing(_: float) -> None:
+    pass
+
+
+def _head(log: EventLogSaver) -> int:
+    return log.log.head().position
 
 
 def _check_there(log: EventLogSaver, thread: str) -> None:
@@ -148,8 +161,10 @@ def _print(entries: Iterable[AuditEntry], *, as_json: bool, values: bool) -> Non
 
 
 def _print_lines(out: Console, lines: Iterable[str]) -> None:
-    for line in lines:
-        out.print(safe(line.replace("\n", " ")), soft_wrap=True)
+    for number, line in enumerate(lines):
+        shown = safe(line.replace("\n", " "))
+        shown.stylize("bold" if number == 0 else "red" if line.lstrip().startswith(WARNED) else "")
+        out.print(shown, soft_wrap=True)
     out.file.flush()
 
 
@@ -162,7 +177,7 @@ def _print_state(log: EventLogSaver, thread: str, at: str, *, as_json: bool) -> 
 
 
 def _write_page(log: EventLogSaver, thread: str, page: Path) -> None:
-    with progress(f"history of {thread}") as done:
+    with progress("events", _head(log)) as done:
         left_out = write_page(log, thread, page, done=done)
     console().print(safe(f"wrote {page}"), soft_wrap=True)
     for what in left_out:
