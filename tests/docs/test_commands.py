@@ -1,6 +1,6 @@
 """The pages of tools/docs are true: what they say to type works, one block after the other, on the log of a shop.
 
-Each page is worked through in a folder of its own that holds agent.db (see tests/tools/shop.py). A ```sh block
+Each page is worked through in a folder of its own that holds agent.db, and shop.py, which made it. A ```sh block
 must succeed; after a line <!-- exit code: N --> it must end so. <!-- skip: reason --> leaves a block out.
 <!-- shows: text --> before a block: its output contains the text. ```json blocks are read as JSON or JSON Lines.
 """
@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SHOP = ROOT / "tests" / "tools" / "shop.py"
 PAGES = sorted((ROOT / "tools" / "docs").glob("*.md"))
 BLOCK = re.compile(r"((?:^<!--.*?-->\n+)*)^```(sh|json)\n(.*?)^```$", re.M | re.S)
 NOTE = re.compile(r"<!--\s*(exit code|skip|shows):\s*(.*?)\s*-->")
@@ -27,7 +28,7 @@ NOTE = re.compile(r"<!--\s*(exit code|skip|shows):\s*(.*?)\s*-->")
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("shop") / "agent.db"
-    subprocess.run([sys.executable, str(ROOT / "tests" / "tools" / "shop.py"), str(path)], check=True, timeout=300)
+    subprocess.run([sys.executable, str(SHOP), str(path)], check=True, timeout=300)
     return path
 
 
@@ -48,6 +49,7 @@ def test_what_the_page_says_to_type_works(page: Path, shop: Path, tmp_path: Path
     work.mkdir()
     commands.mkdir()
     shutil.copy(shop, work / "agent.db")
+    shutil.copy(SHOP, work / "shop.py")
     env = environment(commands)
     text = page.read_text(encoding="utf-8")
     assert text.count("\n```sh\n") == sum(language == "sh" for _, language, _ in BLOCK.findall(text))
