@@ -77,25 +77,25 @@ def complain(error: BaseException) -> None:
 
 
 @contextlib.contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+def progress(description: str, total: float | None = None) -> Iterator[Callable[..., None]]:
     """Show a progress bar on stderr, if that is a terminal, once a second has passed.
 
-    What is yielded is called with how much has been done since the beginning.
+    What is yielded is called with how much has been done since the beginning, and of how much if that is known now.
     """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda amount, of=None: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(description, total=total)
     began, shown = time.monotonic(), False
 
-    def done(amount: float) -> None:
+    def done(amount: float, of: float | None = None) -> None:
         nonlocal shown
         if not shown and time.monotonic() - began > _SHOWN_AFTER_S:
             bar.start()
             shown = True
-        bar.update(task, completed=amount)
+        bar.update(task, completed=amount, total=total if of is None else of)
 
     try:
         yield done
