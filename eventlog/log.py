@@ -157,6 +157,23 @@ class EventLog(AsyncLogTwins):
         self._append_all([append])
         return append.result()
 
+    def append_within(self, connection: apsw.Connection, event: NewEvent) -> RecordedEvent:
+        """Append an event in the transaction of a `decide` that is under way, before the event which that gives.
+
+        It is in the log if that transaction is committed.
+
+        Raises:
+            BaseErasedError: something that it refers to has been erased meanwhile.
+        """
+        head, erased = self._head_of_generation(connection)
+        prepared = appender.prepare(event)
+        if prepared.bases:
+            appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
+        recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=self._clock)
+        if self._follower is not None:
+            self._follower.apply(connection, recorded)
+        return recorded
+
     def perform(self, steps: Steps[T]) -> T:
         """Do a call that appends what its steps give, as `append` does."""
         return perform(self, steps)

@@ -1,0 +1,21 @@
+"""What goes wrong when data is moved between a log and something else.
+
+    EventLogError
+      SourceError         what is to be imported cannot be read, or is being changed
+      ConfigError
+        ConflictError     the log holds something else under the same id
+"""
+
+from __future__ import annotations
+
+from ...eventlog.errors import ConfigError, EventLogError
+
+__all__ = ["ConflictError", "SourceError"]
+
+
+class SourceError(EventLogError):
+    """What is to be imported cannot be read, or is being changed by its program. What was imported stays."""
+
+
+class ConflictError(ConfigError):
+    """The log holds another checkpoint of the same id, or another write at the same place. Nothing was changed."""
