@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -220,7 +219,8 @@ def _batches(source: Source, saver: EventLogSaver, others: set[Place]) -> Iterat
 
 
 def _bytes_of(saver: EventLogSaver) -> int:
-    if saver.path in (":memory:", ""):
-        return 0
-    sizes = (Path(saver.path + suffix) for suffix in ("", "-wal"))
-    return sum(path.stat().st_size for path in sizes if path.exists())
+    """Give what the log takes, once its WAL has been folded into the file."""
+    with saver.log.database.reading() as connection:
+        pages: int = connection.pragma("page_count")
+        size: int = connection.pragma("page_size")
+    return pages * size

@@ -68,12 +68,12 @@ class SqliteSnapshot:
         self.size = self._state[1] + (0 if wal is None else os.path.getsize(wal))
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         if wal is None:
-            connection = apsw.Connection(file_uri(self.path, immutable=True, key=None), flags=flags)
+            connection = apsw.Connection(file_uri(self.path, immutable=True), flags=flags)
             self._resources.callback(connection.close)
         else:
             vfs = _WalElsewhere(self.path, wal)
             self._resources.callback(vfs.unregister)
-            connection = apsw.Connection(f"{file_uri(self.path, immutable=False, key=None)}", flags=flags, vfs=vfs.name)
+            connection = apsw.Connection(file_uri(self.path), flags=flags, vfs=vfs.name)
             self._resources.callback(connection.close)
             connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             connection.pragma("locking_mode", "exclusive")  # the WAL's index is then in memory
@@ -93,7 +93,9 @@ class SqliteSnapshot:
 
     def _copy_wal(self) -> str | None:
         """Copy the WAL, if there is something in it, at a moment at which nothing was moved from it into the file."""
-        copy = os.path.join(self._folder, "wal")
+        database = Path(self._folder, "copy")
+        database.touch()  # SQLite looks there for the permissions of a WAL that it opens
+        copy = f"{database}-wal"
         for _ in range(_TRIES):
             self._state = self._stat()
             try:

@@ -23,14 +23,14 @@ from ...saver.serialised import SerialisedCheckpoint, SerialisedValue, plain_of,
 from ...saver.serialising import dump_metadata
 from .errors import SourceError
 
-__all__ = ["metadata_of", "microseconds", "plain_serializer", "take_checkpoint_apart", "unencrypted", "value_of_json"]
+__all__ = ["metadata_of", "microseconds", "plain_value", "take_checkpoint_apart", "unencrypted", "value_of_json"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 # Smaller lists stay in one piece.
 _MIN_BYTES_APART = 512
 # Only ever given plain data: what it makes of it is what the official savers do.
-plain_serializer = JsonPlusSerializer()
+_plain_serializer = JsonPlusSerializer()
 
 
 def unencrypted(serde: SerializerProtocol, value: Whole) -> Whole:
@@ -145,15 +145,20 @@ def _from_json(data: bytes, checkpoint_id: str, parent_id: str | None, metadata:
 def value_of_json(value: Any) -> SerialisedValue:
     """Give what was parsed from JSON as it is stored: as msgpack if it is plain data, otherwise as JSON again."""
     if not _names_objects(value):
-        try:
-            return Whole(*plain_serializer.dumps_typed(value))
-        except Exception:  # a lone surrogate, or a number beyond 64 bits
-            return Whole("json", json.dumps(value).encode())
+        return plain_value(value)
     if isinstance(value, list):
         elements = tuple(_element_of_json(element) for element in value)
         if sum(len(element.data) for element in elements) >= _MIN_BYTES_APART:
             return elements
     return Whole("json", json.dumps(value).encode())
+
+
+def plain_value(value: Any) -> Whole:
+    """Give what was parsed from JSON, and is nothing but plain data, as it is stored."""
+    try:
+        return Whole(*_plain_serializer.dumps_typed(value))
+    except Exception:  # a lone surrogate, or a number beyond 64 bits
+        return Whole("json", json.dumps(value).encode())
 
 
 def _element_of_json(value: Any) -> Whole:
@@ -185,7 +190,7 @@ def metadata_of(stored: bytes | str | None, checkpoint_id: str) -> bytes:
         metadata = {} if stored is None else json.loads(stored)
         if not isinstance(metadata, Mapping):
             raise TypeError
-        return dump_metadata(plain_serializer, metadata)
+        return dump_metadata(_plain_serializer, metadata)
     except (ValueError, TypeError, RecursionError):
         raise SourceError(f"the metadata of checkpoint {checkpoint_id!r} is no JSON object: it is damaged") from None
 
