@@ -14,7 +14,6 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.errors import BaseErasedError, CorruptRecordError
 from ..eventlog.event import Carry, Import, NewEvent, PutWrites, RecordedEvent
-from ..eventlog.value import Whole
 from .config import Address
 from .core import Core
 from .known import Key, Known, KnownCheckpoints

@@ -1,10 +1,10 @@
 """What goes wrong when data is moved between a log and something else.
 
-    EventLogError
-      SourceError         what is to be imported cannot be read, or is being changed
-      ExportError         something in the log has no place in what it is exported to
-      ConfigError
-        ConflictError     the log holds something else under the same id
+EventLogError
+  SourceError         what is to be imported cannot be read, or is being changed
+  ExportError         something in the log has no place in what it is exported to
+  ConfigError
+    ConflictError     the log holds something else under the same id
 """
 
 from __future__ import annotations

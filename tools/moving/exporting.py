@@ -14,6 +14,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...eventlog.connection import file_uri
 from ...eventlog.errors import ConfigError, DecodingError, EncodingError
+from ...eventlog.sql import the_row
 from ...saver import EventLogSaver
 from .comparing import Difference, Place, compare
 from .errors import ExportError
@@ -66,7 +67,7 @@ def export_to_sqlite(
     moment; the file is there when it is whole, or not at all.
 
     Args:
-        saver: on the log. What is not msgpack is decoded with its serde; and if that encrypts, so is the file's content.
+        saver: on the log. What is not msgpack is decoded with its serde; if that encrypts, the file's content is, too.
         target: the file, which must not be there.
         selection: one thread, or a range of events, see `walking.Selection`; None: everything.
         comparing: read everything once more through both savers, and compare; not if a range was selected.
@@ -127,7 +128,7 @@ def _write_all(
     connection.execute(SCHEMA)
     threads: set[str] = set()
     with saver.log.database.reading() as reading:
-        total = reading.execute("SELECT count(*) FROM history").fetchone()[0]
+        total = the_row(reading, "SELECT count(*) FROM history")[0]
         for found in walk(saver, reading, selection):
             threads.add(found.thread_id)
             try:
@@ -150,9 +151,7 @@ def _write(serde: SerializerProtocol, execute: Callable[..., object], found: Fou
         result.checkpoints += 1
     for write in found.writes:
         value = write_value(serde, write)
-        execute(
-            _WRITE, (*place, write.task_id, write.task_path, write.idx, write.channel, value.tag, value.data)
-        )
+        execute(_WRITE, (*place, write.task_id, write.task_path, write.idx, write.channel, value.tag, value.data))
         result.writes += 1
 
 
@@ -160,7 +159,6 @@ def _compare(saver: EventLogSaver, path: Path, result: Exported, progress: Progr
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     uri = file_uri(str(path.resolve()), immutable=True)
     with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
-
         places = cast("Iterator[Place]", connection.execute(_PLACES))
 
         def compared(n: int) -> None:

@@ -118,14 +118,14 @@ def import_from(
     intake = Intake(saver._core, saver.serde)
     run = {**described, "run": secrets.token_hex(8)}
     seen = 0
-    for batch, several in _batches(source, saver, others):
-        seen += several
+    for batch, more in _batches(source, saver, others):
+        seen += more
         source.check_unchanged()
         try:
             done = intake.append(batch, run)
         except RecordTooLargeError as e:
-            places = ", ".join(sorted({f"{t.checkpoint_id!r} of thread {t.thread_id!r}" for t in batch}))
-            raise SourceError(f"one of the checkpoints {places} is larger than a record can be: {e}") from e
+            several = ", ".join(sorted({f"{t.checkpoint_id!r} of thread {t.thread_id!r}" for t in batch}))
+            raise SourceError(f"one of the checkpoints {several} is larger than a record can be: {e}") from e
         result.checkpoints += done.checkpoints
         result.writes += done.writes
         progress("importing", seen, counts.checkpoints)
@@ -189,8 +189,8 @@ def _look_for_others(
 def _conflict(taken: Taken, what: str, path: str) -> str:
     return (
         f"{path} holds checkpoint {taken.checkpoint_id!r} of thread {taken.thread_id!r}, namespace "
-        f"{taken.checkpoint_ns!r}, already, but {what} is another than in the source. Nothing was imported. Import into "
-        "another log, or leave what is there alone with --skip-existing"
+        f"{taken.checkpoint_ns!r}, already, but {what} is another than in the source. Nothing was imported. Import "
+        "into another log, or leave what is there alone with --skip-existing"
     )
 
 

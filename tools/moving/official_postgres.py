@@ -1,7 +1,8 @@
 """A database of LangGraph's own PostgresSaver or AsyncPostgresSaver as a source of data; needs the extra `postgres`.
 
-A checkpoint is a row of JSON whose larger values stand in checkpoint_blobs, one for each version of a channel. What the
-official saver adds when it reads a checkpoint of before format 4, the tasks that its parent has sent, is added here, too.
+A checkpoint is a row of JSON whose larger values stand in checkpoint_blobs, one for each version of a channel. What
+the official saver adds when it reads a checkpoint of before format 4, the tasks that its parent has sent, is added
+here, too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ _COLUMNS = """
 SELECT table_name, column_name FROM information_schema.columns
 WHERE table_schema = ANY (current_schemas(false)) AND table_name = ANY (%s)"""
 _TABLES: Final = ["checkpoints", "checkpoint_blobs", "checkpoint_writes"]
-_SIZE = "SELECT coalesce(sum(pg_total_relation_size(to_regclass(quote_ident(t)))), 0)::bigint FROM unnest(%s::text[]) AS t"
+_SIZE = (
+    "SELECT coalesce(sum(pg_total_relation_size(to_regclass(quote_ident(t)))), 0)::bigint FROM unnest(%s::text[]) AS t"
+)
 _COUNTS = """
 SELECT (SELECT count(*) FROM (SELECT thread_id FROM checkpoints UNION SELECT thread_id FROM checkpoint_writes) AS t),
   (SELECT count(*) FROM checkpoints), (SELECT count(*) FROM checkpoint_writes)"""
@@ -98,7 +101,7 @@ class PostgresSource:
         self._blob_bytes = 0
         try:
             # The official saver wants rows as dicts; and the transaction stays open: one state for everything.
-            self._connection: Any = psycopg.connect(dsn, row_factory=dict_row)  # type: ignore[arg-type]  # rows as dicts
+            self._connection: Any = psycopg.connect(dsn, row_factory=dict_row)
         except psycopg.ProgrammingError:
             # Not quoted: what is wrong with it may be its password.
             raise SourceError("the connection string is none: write postgresql://USER:PASSWORD@HOST/DATABASE") from None
@@ -122,7 +125,9 @@ class PostgresSource:
                 "the database is not one of LangGraph's PostgresSaver: it has no tables of that in its search_path"
             )
         if "checkpoint_id" not in columns["checkpoints"] or "version" not in columns["checkpoint_blobs"]:
-            raise SourceError("the database is one of ShallowPostgresSaver, which kept no history: it cannot be imported")
+            raise SourceError(
+                "the database is one of ShallowPostgresSaver, which kept no history: it cannot be imported"
+            )
         return 'task_path COLLATE "C"' if "task_path" in columns["checkpoint_writes"] else "''"
 
     def describe(self) -> Mapping[str, Any]:
@@ -140,7 +145,9 @@ class PostgresSource:
 
     def keys(self, thread_id: str) -> Sequence[SourceKey]:
         """Give what there is in a thread, in the order of checkpoint ids."""
-        keys = [SourceKey(ns, id_, parent or None, there) for ns, id_, parent, there in self._rows(_KEYS, {"t": thread_id})]
+        keys = [
+            SourceKey(ns, id_, parent or None, there) for ns, id_, parent, there in self._rows(_KEYS, {"t": thread_id})
+        ]
         return sorted(keys, key=lambda key: (key.checkpoint_id, key.checkpoint_ns))
 
     def read(self, thread_id: str, key: SourceKey) -> tuple[Taken, int]:
@@ -150,7 +157,9 @@ class PostgresSource:
         for task_id, path, idx, channel, tag, blob in self._rows(_WRITES.format(path=self._path), where):
             size += len(blob)
             tasks.setdefault((task_id, path), []).append(Write(channel, idx, Whole(tag, bytes(blob))))
-        writes = tuple(PutWrites(key.checkpoint_id, task_id, path, tuple(some)) for (task_id, path), some in tasks.items())
+        writes = tuple(
+            PutWrites(key.checkpoint_id, task_id, path, tuple(some)) for (task_id, path), some in tasks.items()
+        )
         if not key.is_there:
             return Taken(thread_id, key.checkpoint_ns, key.checkpoint_id, None, writes, None), size
         ((text, metadata),) = self._rows(_CHECKPOINT, where)
@@ -175,7 +184,7 @@ class PostgresSource:
             if sends:
                 channels[TASKS] = _list_of([unencrypted(self._serde, send) for send in sends])
                 versions = {**versions, TASKS: max(versions.values()) if versions else f"{1:032}.{0:016}"}
-        frame = {name: fields[name] for name in FRAME if name in fields and is_plain(fields[name])}
+        frame: dict[str, Any] = {name: fields[name] for name in FRAME if name in fields and is_plain(fields[name])}
         rest = {name: value for name, value in fields.items() if name not in OWN_PLACE and name not in frame}
         return (
             SerialisedCheckpoint(

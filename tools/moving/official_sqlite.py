@@ -109,8 +109,8 @@ class SqliteSource:
             raise SourceError(f"{path} cannot be read: {e}") from e
         if "checkpoint_ns" not in columns or "type" not in own:
             raise SourceError(
-                f"{path} was made by a SqliteSaver from before langgraph-checkpoint-sqlite 1.0, which later ones cannot "
-                "read, either"
+                f"{path} was made by a SqliteSaver from before langgraph-checkpoint-sqlite 1.0, which later ones "
+                "cannot read, either"
             )
         return "task_path" in columns
 

@@ -135,12 +135,10 @@ def write_value(serde: SerializerProtocol, write: EffectiveWrite) -> Whole:
 
 
 def metadata_json(serde: SerializerProtocol, packed: bytes) -> bytes:
-    """Give metadata as the official savers store it: JSON. What JSON has no word for is shown as `jsonable` shows it."""
+    """Give metadata as the official savers store it: JSON. What JSON has no word for is as `jsonable` shows it."""
     metadata = load_metadata(serde, packed)
     try:
         text = json.dumps(metadata, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         text = json.dumps(jsonable(metadata), ensure_ascii=False)
     return text.encode("utf-8", "ignore")
-
-

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import apsw
 
+from ...eventlog.sql import all_rows
 from ...projections.history import CheckpointRow
 from ...projections.pending_writes import EffectiveWrite
 from ...saver import EventLogSaver
@@ -69,13 +70,13 @@ def walk(saver: EventLogSaver, connection: apsw.Connection, selection: Selection
     keys = core.log.keys
     gatherer = core.gatherer(connection, Memory(_MEMORY_BYTES))
     if selection.thread_id is None:
-        threads = [row for row in connection.execute("SELECT thread, thread_id FROM thread ORDER BY thread").fetchall()]
+        threads = all_rows(connection, "SELECT thread, thread_id FROM thread ORDER BY thread")
     else:
         thread = keys.find_thread(connection, selection.thread_id)
         threads = [] if thread is None else [(thread, selection.thread_id)]
     for thread, thread_id in threads:
         for stream, checkpoint_ns in keys.streams_of(connection, thread):
-            yield from _stream(saver, connection, gatherer, selection, stream, (thread_id, checkpoint_ns))
+            yield from _stream(saver, connection, gatherer, selection, stream=stream, place=(thread_id, checkpoint_ns))
 
 
 def _stream(
@@ -83,6 +84,7 @@ def _stream(
     connection: apsw.Connection,
     gatherer: Gatherer,
     selection: Selection,
+    *,
     stream: int,
     place: tuple[str, str],
 ) -> Iterator[Found]:

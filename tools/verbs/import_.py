@@ -26,12 +26,13 @@ def command(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A file of SqliteSaver or AsyncSqliteSaver; or postgresql://USER:PASSWORD@HOST/DATABASE, a database of "
-            "PostgresSaver. It is only read.",
+            help="A file of SqliteSaver or AsyncSqliteSaver; or postgresql://USER:PASSWORD@HOST/DATABASE, a database "
+            "of PostgresSaver. It is only read.",
             show_default=False,
         ),
     ],
     file: LogFile,
+    *,
     skip_existing: Annotated[
         bool,
         typer.Option("--skip-existing", help="Leave alone what the log holds otherwise under the same id, and go on."),
@@ -68,8 +69,8 @@ def _print(done: Imported) -> None:
     out = console()
     there = done.there
     out.print(
-        f"The source holds {there.threads:,} threads, {there.checkpoints:,} checkpoints and {there.writes:,} writes, in "
-        f"{done.source_bytes:,} bytes."
+        f"The source holds {there.threads:,} threads, {there.checkpoints:,} checkpoints and {there.writes:,} writes, "
+        f"in {done.source_bytes:,} bytes."
     )
     out.print(f"Appended {done.checkpoints:,} checkpoints and {done.writes:,} writes.")
     if done.skipped:
