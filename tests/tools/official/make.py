@@ -43,7 +43,7 @@ def chat(saver: Any) -> Any:
 
     def answer(state: Chat) -> dict:
         n = len(state["messages"])
-        said = AIMessage(f"answer {n}: " + "all is well, and what was asked is done. " * 3, id=f"ai-{n}")
+        said = AIMessage(f"answer {n}: " + "all is well, and what was asked is done. ", id=f"ai-{n}")
         return {"messages": [said], "facts": {"count": n, "ratio": n / 3, "names": ["é", "\U0001f600"], "none": None}}
 
     graph.add_node("answer", answer)
@@ -96,7 +96,7 @@ def of(thread: str) -> dict:
 def main(path: str) -> None:
     with SqliteSaver.from_conn_string(path) as saver:
         graph = chat(saver)
-        for n in range(6):
+        for n in range(4):
             graph.invoke({"messages": [HumanMessage(f"question {n}", id=f"human-{n}")]}, of("chat"))
         sends(saver).invoke({"jobs": [], "done": []}, of("sends"))
         outer(saver).invoke({"jobs": ["x"], "done": []}, of("outer"))
