@@ -63,7 +63,7 @@ JOIN checkpoint_blobs AS b ON b.thread_id = %s AND b.checkpoint_ns = %s
 _WRITES = """
 SELECT task_id, {path}, idx, channel, type, blob FROM checkpoint_writes
 WHERE thread_id = %s AND checkpoint_ns = %s AND checkpoint_id = %s
-ORDER BY 2, task_id COLLATE "C", idx"""
+ORDER BY 2, 1, 3"""
 _SENDS = """
 SELECT type, blob FROM checkpoint_writes
 WHERE thread_id = %s AND checkpoint_ns = %s AND checkpoint_id = %s AND channel = %s ORDER BY {path}, task_id, idx"""
@@ -128,7 +128,7 @@ class PostgresSource:
             raise SourceError(
                 "the database is one of ShallowPostgresSaver, which kept no history: it cannot be imported"
             )
-        return 'task_path COLLATE "C"' if "task_path" in columns["checkpoint_writes"] else "''"
+        return "task_path" if "task_path" in columns["checkpoint_writes"] else "''::text"
 
     def describe(self) -> Mapping[str, Any]:
         """Say what it is: host and database, without user and password."""
