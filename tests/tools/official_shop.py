@@ -76,7 +76,7 @@ def make_official_shop(saver: Any) -> None:
     middle = list(graph.get_state_history(of("order-3")))[4]
     graph.invoke(Command(resume=7) if middle.interrupts else None, middle.config)
     planner, notes = from_here._planner(saver), from_here._note_taker(saver)
-    for n in range(3):
+    for _ in range(3):
         planner.invoke({"steps": ["go"]}, of("planner"))
     for n in range(8):
         notes.invoke({"notes": [f"remember {n}"]}, of("notes"))

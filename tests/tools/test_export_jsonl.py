@@ -71,7 +71,9 @@ def test_there_is_a_line_for_each_event_and_the_chain_can_be_recomputed(
 
 
 def test_a_list_that_has_grown_shows_what_was_added(run: Any, shop: Path) -> None:
-    lines = [json.loads(line) for line in run("export", shop, "-", "--jsonl", "--thread", "order-1").stdout.splitlines()]
+    lines = [
+        json.loads(line) for line in run("export", shop, "-", "--jsonl", "--thread", "order-1").stdout.splitlines()
+    ]
     puts = [line["data"] for line in lines[1:] if line["event"] == "put"]
     grown = [put["channels"]["messages"] for put in puts if "list_of" in put["channels"].get("messages", {})]
     assert [message["content"] for change in grown for message in change["inserted"]][-1] == "The lamp costs 40 euros."
@@ -116,6 +118,7 @@ def test_erased_events_are_lines_too(tmp_path: Path, make_saver: Any) -> None:
     assert "secret" not in json.dumps(lines)
 
 
+@pytest.mark.plain_file("it damages a record in the file")
 def test_a_damaged_record_is_a_line_and_gives_exit_code_1(run: Any, shop: Path, tmp_path: Path) -> None:
     connection = apsw.Connection(str(shop))
     (position,) = connection.execute("SELECT max(position) FROM event WHERE kind = 1").fetchone()

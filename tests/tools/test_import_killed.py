@@ -49,7 +49,9 @@ def stop(source: Path, log: Path, where: str, n: int) -> bool:
 def imported(saver: Any) -> None:
     """Check that each put and put_writes was declared as imported, once, in the transaction that appended it."""
     events = list(saver.log.read())
-    named = [n for e in events if e.kind == Kind.IMPORT for first, last in e.data.imported for n in range(first, last + 1)]
+    named = [
+        n for e in events if e.kind == Kind.IMPORT for first, last in e.data.imported for n in range(first, last + 1)
+    ]
     assert named == [event.position for event in events if event.kind in (Kind.PUT, Kind.PUT_WRITES)]
 
 

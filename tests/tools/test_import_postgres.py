@@ -47,7 +47,9 @@ def server() -> Iterator[str]:
         data = Path(folder, "data")
         subprocess.run([PROGRAMS[-1] / "initdb", "-D", data, "-A", "trust", "-U", "postgres"], check=True)
         control = [PROGRAMS[-1] / "pg_ctl", "-D", data, "-w"]
-        subprocess.run([*control, "-o", f"-k {folder} -c listen_addresses=''", "-l", f"{folder}/log", "start"], check=True)
+        subprocess.run(
+            [*control, "-o", f"-k {folder} -c listen_addresses=''", "-l", f"{folder}/log", "start"], check=True
+        )
         try:
             yield f"postgresql://postgres@/postgres?host={quote(folder)}"
         finally:
@@ -134,15 +136,16 @@ def test_databases_of_old_releases_are_imported(json_of: Any, database: str, the
         sent = theirs.serde.dumps_typed({"node": "work", "arg": [1]})
         for idx in range(2):
             connection.execute(
-                "INSERT INTO checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob) "
-                "VALUES ('old', '', %s, 'sender', %s, '__pregel_tasks', %s, %s)",
+                "INSERT INTO checkpoint_writes "
+                "(thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob) VALUES ('old', '', %s, 'sender', %s, '__pregel_tasks', %s, %s)",
                 (f"{2:08}", idx, *sent),
             )
         connection.execute("ALTER TABLE checkpoint_blobs ALTER COLUMN blob SET NOT NULL")
     expected = everything(theirs, ["old"])
-    assert expected["old", "", f"{3:08}"].checkpoint["channel_values"]["__pregel_tasks"] == [
-        {"node": "work", "arg": [1]}
-    ] * 2
+    assert (
+        expected["old", "", f"{3:08}"].checkpoint["channel_values"]["__pregel_tasks"]
+        == [{"node": "work", "arg": [1]}] * 2
+    )
     done = json_of("import", database, "agent.db")
     assert done["differences"] == []
     assert everything(make_saver(), ["old"]) == expected
@@ -159,7 +162,9 @@ def test_a_database_without_the_savers_tables_is_refused(run: Any, database: str
 def test_a_shallow_savers_database_is_refused(run: Any, database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute("CREATE TABLE checkpoints (thread_id TEXT, checkpoint_ns TEXT, checkpoint JSONB)")
-        connection.execute("CREATE TABLE checkpoint_blobs (thread_id TEXT, checkpoint_ns TEXT, channel TEXT, blob BYTEA)")
+        connection.execute(
+            "CREATE TABLE checkpoint_blobs (thread_id TEXT, checkpoint_ns TEXT, channel TEXT, blob BYTEA)"
+        )
         connection.execute("CREATE TABLE checkpoint_writes (thread_id TEXT, checkpoint_id TEXT)")
     assert "ShallowPostgresSaver" in run("import", database, "agent.db", code=3).stderr
 
@@ -188,5 +193,3 @@ def test_what_cannot_be_connected_to_is_said_without_its_password(run: Any) -> N
         said = run("import", dsn, "agent.db", code=3).stderr
         assert "hunter2" not in said
         assert "connect" in said
-
-

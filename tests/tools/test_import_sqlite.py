@@ -288,7 +288,8 @@ checkpoint = {"v": 4, "ts": "2025-01-01T00:00:00+00:00", "id": "1", "channel_val
 connection = sqlite3.connect(sys.argv[1])
 connection.execute("INSERT INTO checkpoints VALUES ('evil', '', '1', NULL, 'msgpack', ?, '{}')",
                    (ormsgpack.packb(checkpoint),))
-connection.execute("INSERT INTO writes VALUES ('evil', '', '1', 't', '', 0, 'x', 'msgpack', ?)", (ormsgpack.packb(ext),))
+connection.execute("INSERT INTO writes VALUES ('evil', '', '1', 't', '', 0, 'x', 'msgpack', ?)",
+                   (ormsgpack.packb(ext),))
 connection.execute("INSERT INTO writes VALUES ('evil', '', '1', 't', '', 1, 'y', 'pickle', ?)",
                    (b"cevil\\nEvil\\n.",))
 connection.commit()
@@ -303,7 +304,7 @@ def test_no_code_that_the_source_names_is_run(run: Any, official_shop: Path, tmp
     assert shown.count("different:") == 1
     run("import", official_shop, "agent.db", "--no-compare")
     assert not (tmp_path / "was here").exists()
-    puts = [event for event in make_saver().log.read(thread_id="evil", kinds=[Kind.PUT])]
+    puts = list(make_saver().log.read(thread_id="evil", kinds=[Kind.PUT]))
     assert {type(value).__name__ for event in puts for value in event.data.channels.values()} == {"Whole", "ListOf"}
 
 

@@ -156,8 +156,9 @@ def value_of_json(value: Any) -> SerialisedValue:
 def plain_value(value: Any) -> Whole:
     """Give what was parsed from JSON, and is nothing but plain data, as it is stored."""
     try:
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate, which the serializer would replace, fails
         return Whole(*_plain_serializer.dumps_typed(value))
-    except Exception:  # a lone surrogate, or a number beyond 64 bits
+    except Exception:  # or a number beyond 64 bits
         return Whole("json", json.dumps(value).encode())
 
 
