@@ -137,7 +137,8 @@ def test_databases_of_old_releases_are_imported(json_of: Any, database: str, the
         for idx in range(2):
             connection.execute(
                 "INSERT INTO checkpoint_writes "
-                "(thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob) VALUES ('old', '', %s, 'sender', %s, '__pregel_tasks', %s, %s)",
+                "(thread_id, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob) "
+                "VALUES ('old', '', %s, 'sender', %s, '__pregel_tasks', %s, %s)",
                 (f"{2:08}", idx, *sent),
             )
         connection.execute("ALTER TABLE checkpoint_blobs ALTER COLUMN blob SET NOT NULL")

@@ -12,18 +12,17 @@ from typing import Any
 import apsw
 
 from ...eventlog.errors import CorruptRecordError, LogDamagedError
-from ...eventlog.event import Kind, Put, PutWrites, RecordedEvent, Restate, put_of
+from ...eventlog.event import Kind, RecordedEvent
 from ...eventlog.integrity import genesis_link, inner_of
 from ...eventlog.reader import touches
 from ...eventlog.resolve import complete
 from ...eventlog.sql import all_rows, the_row
-from ...eventlog.value import Carried, Edit, Splice, Stored, Value
 from ...saver import EventLogSaver
 from ...saver.decoder import Decoder
 from ...saver.decoding import build
-from ...saver.serialising import load_metadata
 from ..jsonable import jsonable
 from ..times import recorded_time
+from .event_data import data_of
 from .redaction import Redaction
 from .walking import Found, Selection, walk
 
@@ -150,77 +149,10 @@ def _event_line(saver: EventLogSaver, event: RecordedEvent, redaction: Redaction
         "link": event.link.hex(),
     }
     try:
-        line["data"] = _Data(saver, event, redaction).shown()
+        line["data"] = data_of(saver, event, redaction)
     except LogDamagedError as e:
         line["damaged"] = str(e)
     return line
-
-
-class _Data:
-    """What an event says, as JSON."""
-
-    def __init__(self, saver: EventLogSaver, event: RecordedEvent, redaction: Redaction) -> None:
-        self._saver = saver
-        self._event = event
-        self._redaction = redaction
-        self._decoder = Decoder(saver.serde, None)
-
-    def shown(self) -> Line:
-        """Give it."""
-        data = self._event.data
-        put = put_of(data)
-        if put is not None:
-            hidden = {"hidden": data.hidden} if isinstance(data, Restate) else {}
-            return {**hidden, **self._put(put)}
-        if isinstance(data, PutWrites):
-            return {
-                "checkpoint_id": data.checkpoint_id,
-                "task_id": data.task_id,
-                "task_path": data.task_path,
-                "writes": [
-                    {"channel": w.channel, "idx": w.idx, "value": self._shown(w.channel, complete(w.value))}
-                    for w in data.writes
-                ],
-            }
-        shown: Line = self._redaction.of_other(jsonable(data))
-        return shown
-
-    def _put(self, put: Put) -> Line:
-        with self._saver.log.database.reading() as connection:
-            resolver = self._saver.log.reader.resolver(connection)
-            position = self._event.position
-            values = resolver.all_channels(position, put)
-            versions = resolver.channel_versions(position, put)
-            seen = resolver.versions_seen(position, put)
-        rest = {} if put.rest is None else self._redaction.of_other(jsonable(self._decoder.value(put.rest)))
-        metadata = jsonable(load_metadata(self._saver.serde, put.metadata))
-        return {
-            "checkpoint_id": put.checkpoint_id,
-            "parent_id": put.parent_id,
-            "metadata": self._redaction.of_metadata(metadata),
-            **jsonable(put.frame),
-            "channels": {name: self._channel(name, stored, values[name]) for name, stored in put.channels.items()},
-            "channel_versions": jsonable(self._decoder.value(versions)),
-            "versions_seen": jsonable(self._decoder.value(seen)),
-            **({"rest": rest} if rest else {}),
-        }
-
-    def _channel(self, name: str, stored: Stored, value: Value) -> Line:
-        """Give what an event stored of a channel: whole, or what differs from another event."""
-        if isinstance(stored, Carried):
-            return {"same_as": stored.base}
-        if isinstance(stored, Splice) and isinstance(value, tuple):
-            added = value[stored.prefix : len(value) - stored.suffix]
-            kept = {"list_of": stored.base, "kept_first": stored.prefix, "kept_last": stored.suffix}
-            return {**kept, "inserted": self._shown(name, added)}
-        if isinstance(stored, Edit) and isinstance(value, dict):
-            changed = {key: value[key] for key, _ in stored.changed}
-            kept_keys: Line = {"dict_of": stored.base, "removed": list(stored.removed)}
-            return {**kept_keys, "set": self._shown(name, changed)}
-        return {"value": self._shown(name, value)}
-
-    def _shown(self, channel: str, value: Value) -> Any:
-        return self._redaction.of_channel(channel, jsonable(self._decoder.value(value)))
 
 
 def checkpoint_lines(
