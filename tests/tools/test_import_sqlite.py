@@ -351,3 +351,17 @@ def test_metadata_that_is_no_json_is_told_with_its_place(run: Any, official_shop
 
 def test_json_is_one_document(run: Any, official_shop: Path) -> None:
     assert json.loads(run("import", official_shop, "agent.db", "--json").stdout)["source"]["kind"] == "sqlite"
+
+
+def test_without_the_official_savers_package_it_is_imported_but_not_compared(
+    run: Any, official_shop: Path, tmp_path: Path
+) -> None:
+    # A package of that name without anything in it.
+    shadow = tmp_path / "shadow" / "sitecustomize.py"
+    shadow.parent.mkdir()
+    shadow.write_text("import sys\nsys.modules['langgraph.checkpoint.sqlite'] = None\n")
+    path = os.pathsep.join([str(shadow.parent), os.environ.get("PYTHONPATH", "")])
+    said = run("import", official_shop, "agent.db", code=2, PYTHONPATH=path).stderr
+    assert "pip install langgraph-checkpoint-sqlite" in said
+    assert not (tmp_path / "agent.db").exists()
+    assert "Appended" in run("import", official_shop, "agent.db", "--no-compare", PYTHONPATH=path).stdout

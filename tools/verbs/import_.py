@@ -51,12 +51,11 @@ def command(
     if not source.strip():
         raise ConfigError("SOURCE is empty")
     serde = strict_serializer()
-    with (
-        open_source(source, serde) as opened,
-        EventLogSaver(file, serde=serde, key=key_from(key_file)) as saver,
-        progress_of_steps() as progress,
-    ):
-        done = import_from(opened, saver, skip_existing=skip_existing, comparing=compare, progress=progress)
+    with open_source(source, serde) as opened:
+        if compare:
+            opened.official(serde)  # if it is not installed, no log is made
+        with EventLogSaver(file, serde=serde, key=key_from(key_file)) as saver, progress_of_steps() as progress:
+            done = import_from(opened, saver, skip_existing=skip_existing, comparing=compare, progress=progress)
     if as_json:
         print_json(done)
     else:
