@@ -162,17 +162,25 @@ class EventLog(AsyncLogTwins):
         return append.result()
 
     def append_within(
-        self, connection: apsw.Connection, prepared: PreparedEvent, *, recorded_at: int | None = None
+        self, connection: apsw.Connection, event: NewEvent | PreparedEvent, *, recorded_at: int | None = None
     ) -> RecordedEvent:
-        """Append an event within `decide` of `transact`, with what the projections make of it.
+        """Append an event in the transaction of a `decide` that is under way, before the event which that gives.
+
+        It is in the log if that transaction is committed.
 
         Args:
             connection: as `decide` was given it.
-            prepared: the event, whose bases the caller knows to be there.
+            event: the event, prepared or not.
             recorded_at: when it was recorded, if that was elsewhere; None: now.
+
+        Raises:
+            BaseErasedError: something that it refers to has been erased meanwhile.
         """
         clock = self._clock if recorded_at is None else lambda: recorded_at
-        head = self.reader.head(connection)
+        head, erased = self._head_of_generation(connection)
+        prepared = appender.prepare(event) if isinstance(event, NewEvent) else event
+        if prepared.bases:
+            appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
         recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=clock)
         if self._follower is not None:
             self._follower.apply(connection, recorded)

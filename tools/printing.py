@@ -22,7 +22,18 @@ from rich.text import Text
 
 from .jsonable import jsonable
 
-__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "safe_line", "say", "table"]
+__all__ = [
+    "complain",
+    "console",
+    "print_json",
+    "print_json_line",
+    "progress",
+    "progress_of_steps",
+    "safe",
+    "safe_line",
+    "say",
+    "table",
+]
 
 _PLAIN_WIDTH = 120  # where there is no terminal
 # All controls but newline and tab, and what changes the direction of text.
@@ -102,3 +113,23 @@ def progress(description: str, total: float | None = None) -> Iterator[Callable[
     finally:
         if shown:
             bar.stop()
+
+
+@contextlib.contextmanager
+def progress_of_steps() -> Iterator[Callable[[str, float, float], None]]:
+    """Show a progress bar for each of several steps, as `progress` does.
+
+    What is yielded is called with the step that is under way, how much of it has been done, and how much there is.
+    """
+    with contextlib.ExitStack() as step:
+        under_way: str | None = None
+        done: Callable[[float], None] = lambda _: None  # noqa: E731  it is replaced by what a step gives
+
+        def tell(what: str, amount: float, total: float) -> None:
+            nonlocal under_way, done
+            if what != under_way:
+                step.close()
+                under_way, done = what, step.enter_context(progress(what, total))
+            done(amount)
+
+        yield tell
