@@ -43,6 +43,7 @@ from .event import (
     RecordedEvent,
     Removal,
     Restate,
+    RestateWrites,
     Thread,
     Write,
 )
@@ -94,6 +95,7 @@ __all__ = [
     "RecordedEvent",
     "Removal",
     "Restate",
+    "RestateWrites",
     "Slice",
     "Splice",
     "Stored",

@@ -10,7 +10,7 @@ from .body import stored_values
 from .bounded import Recent
 from .database import Database
 from .errors import CorruptRecordError
-from .event import Compaction, Copy, Field, Head, Kind, Put, RecordedEvent, Restate
+from .event import ERASABLE, Compaction, Copy, Field, Head, Kind, Put, RecordedEvent, Restate
 from .finding import Finding
 from .integrity import inner_of, leaf_of, link_of
 from .opened import OpenedRecord
@@ -107,7 +107,7 @@ class ChainCheck:
 
     def _check_stub(self, row: tuple[int, int, bytes]) -> Iterator[Finding]:
         position, kind, inner = row
-        if kind not in (Kind.PUT, Kind.PUT_WRITES):
+        if kind not in ERASABLE:
             yield Finding("erased", position, f"an event of kind {kind} is never erased")
         self._stubs.add(position)
         self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
@@ -168,7 +168,7 @@ class ChainCheck:
         for stream in data.streams:
             self.copied_streams.add((event.thread_id or "", stream.checkpoint_ns))
             puts = [(p, (Kind.PUT, Kind.RESTATE)) for _, p, _ in stream.checkpoints]
-            for position, kinds in puts + [(p, (Kind.PUT_WRITES,)) for _, p in stream.writes]:
+            for position, kinds in puts + [(p, (Kind.PUT_WRITES, Kind.RESTATE_WRITES)) for _, p in stream.writes]:
                 row = one_row(connection, _KIND, (position,))
                 if row is None or row[0] not in kinds or position >= event.position:
                     yield Finding(
