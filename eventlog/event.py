@@ -60,8 +60,9 @@ class Kind(IntEnum):
     RESTATE_WRITES = 12
 
 
-# What may be erased: the kinds that hold values.
-ERASABLE = (Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE, Kind.RESTATE_WRITES)
+# What may be erased: the kinds that hold values, and those that say of a thread or a user's projection what a later
+# event makes of no account. Removing events stay for ever.
+ERASABLE = (Kind.PUT, Kind.PUT_WRITES, Kind.COPY, Kind.THREAD, Kind.CARRY, Kind.RESTATE, Kind.RESTATE_WRITES)
 
 
 class Put(NamedTuple):

@@ -26,7 +26,7 @@ _MEMORY_OF_PART = 60
 # Smaller bodies have few parts, and counting those would take long beside unpacking them.
 _MIN_BYTES_COUNTED = 1_024
 # How many elements stand before those of the put, or put_writes, that is restated.
-_FIRST = {Kind.RESTATE: 1, Kind.RESTATE_WRITES: 2}
+_FIRST: dict[int, int] = {Kind.RESTATE: 1, Kind.RESTATE_WRITES: 2}
 _NESTING = (list, dict)  # isinstance() with a union is slow
 # Kind, stream, record and digest.
 RecordRow = tuple[int, int | None, bytes, bytes]

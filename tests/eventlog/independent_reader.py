@@ -148,7 +148,7 @@ def _read(connection: sqlite3.Connection) -> Log:
     for position in range(1, log.head + 1):
         if position in stubs:
             kind, inner = stubs[position]
-            _check(kind in (PUT, PUT_WRITES, RESTATE, RESTATE_WRITES), "only what holds values is erased")
+            _check(kind in (PUT, PUT_WRITES, COPY, THREAD, CARRY, RESTATE, RESTATE_WRITES), "of a kind that is erased")
             log.erased[position] = kind
         else:
             event, inner = _event(events[position], streams, lambda base, at=position: _body_of_base(events, base, at))
