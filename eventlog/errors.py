@@ -15,7 +15,7 @@
     |   `-- RecordTooLargeError    it can, but not in one record; nothing was appended
     |-- DecodingError              the serializer at hand cannot read what is stored (also a ValueError)
     |-- BaseErasedError            a delta's base went away meanwhile (the saver encodes again)
-    |-- EventErasedError           an event that was read before has been erased, and with it what its values are made of
+    |-- EventErasedError           an event that was read before has been erased, and what its values are made of
     |-- ProjectionError            a projection failed; nothing was appended
     `-- ConfigError                what was passed in cannot be what was meant (also a ValueError)
         `-- ThreadExistsError      the thread to be created is already there
