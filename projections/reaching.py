@@ -82,6 +82,7 @@ def reached(log: EventLog, head: int, leaving: Leaving | None = None) -> Reached
     """Find what is pointed at.
 
     Raises:
+        CorruptRecordError: an event that is pointed at is damaged.
         LogDamagedError: a row is not what the event that it points at says: nothing can be erased on its word.
     """
     found = Reached(Positions(head))
@@ -106,6 +107,8 @@ def _pages(log: EventLog, sql: str, after: tuple[Any, ...], width: int) -> Itera
     for rows in _read(log, sql, lambda row: row[:width], after, _PAGE):
         for row in rows:
             if not row[-1]:
+                with log.database.reading() as connection:
+                    log.reader.open(connection, row[-2])  # if it is the record that is damaged
                 raise _damaged(log, f"event {row[-2]}, which a row points at, is missing or another")
         yield from rows
 

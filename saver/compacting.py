@@ -112,7 +112,7 @@ class Compactor:
             wal_bytes_before=sizes.wal,
             wal_bytes_after=sizes.wal,
             blocked_by=plan.blocked_by,
-            complete=not (plan.dead or plan.affected or plan.blocked_by),
+            complete=not (plan.dead or plan.blocked_by),
             seconds=time.perf_counter() - began,
         )
 
@@ -211,6 +211,8 @@ class Compactor:
     def _give_back(self) -> tuple[int | None, bool]:
         """Give space back to the file system; give how many pages have remains, and whether the WAL is empty."""
         database = self._log.database
+        if self._is_stopped():
+            return None, False
         for _ in giving_back.free(database, self._pace):
             self._between("freed")
             if self._is_stopped():
