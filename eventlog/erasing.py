@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any
 
 import apsw
 
 from .event import ERASABLE
 from .integrity import inner_of
-from .sql import one_row
+from .sql import all_rows
 
 __all__ = ["Erasure", "ranges_of"]
 
+# So many are asked for in one query.
+_FEW = 16
 _EVENT = """
-SELECT e.recorded_at, e.kind, e.digest, length(e.record), t.thread_id, s.checkpoint_ns
+SELECT e.position, e.recorded_at, e.kind, e.digest, length(e.record), t.thread_id, s.checkpoint_ns
 FROM event AS e LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread
-WHERE e.position = ?"""
+WHERE e.position IN (%s)"""
+_EVENTS = _EVENT % ", ".join("?" * _FEW)
 # Two statements that are run as one: a call into SQLite less.
 _ERASE = "INSERT INTO erased (position, kind, inner) VALUES (?, ?, ?); DELETE FROM event WHERE position = ?"
 
@@ -51,21 +56,26 @@ class Erasure:
         Returns:
             The position that was looked at last; None if there was none.
         """
-        position = None
-        for position in positions:
-            row = one_row(connection, _EVENT, (position,))
-            if row is not None:
-                recorded_at, kind, digest, size, thread_id, checkpoint_ns = row
-                assert kind in ERASABLE
-                address = None if thread_id is None else (thread_id, checkpoint_ns)
-                inner = inner_of(recorded_at=recorded_at, address=address, digest=digest)
-                connection.execute(_ERASE, (position, kind, inner, position))
-                self.positions.append(position)
-                self.kinds[kind] += 1
-                self.size += size
-            if enough(self):
-                break
+        position, walk = None, iter(positions)
+        while some := list(islice(walk, _FEW)):
+            # NULL is equal to nothing.
+            rows = {row[0]: row for row in all_rows(connection, _EVENTS, some + [None] * (_FEW - len(some)))}
+            for position in some:
+                if position in rows:
+                    self._erase(connection, rows[position])
+                if enough(self):
+                    return position
         return position
+
+    def _erase(self, connection: apsw.Connection, row: tuple[Any, ...]) -> None:
+        position, recorded_at, kind, digest, size, thread_id, checkpoint_ns = row
+        assert kind in ERASABLE
+        address = None if thread_id is None else (thread_id, checkpoint_ns or "")
+        inner = inner_of(recorded_at=recorded_at, address=address, digest=digest)
+        connection.execute(_ERASE, (position, kind, inner, position))
+        self.positions.append(position)
+        self.kinds[kind] += 1
+        self.size += size
 
     @property
     def ranges(self) -> tuple[tuple[int, int], ...]:

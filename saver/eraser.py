@@ -108,7 +108,7 @@ class Eraser:
             if kind == Kind.COPY:
                 self._keep_all(connection, _copied(self._log, connection, position))
             elif record is not None:
-                self._keep_all(connection, bases_in(self._log, row))
+                self._keep_all(connection, bases_in(self._log, position, row[1:]))
 
     def _keep_all(self, connection: apsw.Connection, positions: tuple[int, ...]) -> None:
         """Take what is needed out of what is dead, with what it refers to itself.
@@ -124,7 +124,7 @@ class Eraser:
                 self.spared += 1
                 row = one_row(connection, _RECORD, (position,))
                 if row is not None:
-                    left += bases_in(self._log, row)
+                    left += bases_in(self._log, position, row[1:])
 
 
 def _copied(log: EventLog, connection: apsw.Connection, position: int) -> tuple[int, ...]:

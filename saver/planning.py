@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import apsw
 
@@ -18,7 +17,7 @@ from ..eventlog.errors import CorruptRecordError, LogDamagedError
 from ..eventlog.event import Carry, Kind, Prune
 from ..eventlog.integrity import digest_of
 from ..eventlog.log import EventLog
-from ..eventlog.opened import OpenedRecord, is_record_row
+from ..eventlog.opened import OpenedRecord, RecordRow, is_record_row
 from ..eventlog.record import RecordFormatError, read_bases
 from ..eventlog.sql import all_rows, page_of_rows
 from ..projections.carrying import BUILT_IN
@@ -29,7 +28,7 @@ __all__ = ["Looked", "Plan", "bases_in", "make_plan"]
 _PAGE = 512
 _EVERY = 256
 # The kinds that nothing needs once no row points at them, and no record that stays names them.
-HOLDING_VALUES = (Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE, Kind.RESTATE_WRITES)
+HOLDING_VALUES = frozenset(map(int, (Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE, Kind.RESTATE_WRITES)))
 _EVENTS = """
 SELECT e.position, e.kind, e.stream, e.record, e.digest, s.thread, e.recorded_at IN (a.created_at, a.last_activity)
 FROM event AS e NOT INDEXED LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN threads AS a ON a.thread = s.thread
@@ -44,14 +43,8 @@ _PROGRESS = "SELECT name, progress FROM projection WHERE progress IS NOT NULL AN
 Looked = Callable[[int], None]
 
 
-class _Row(NamedTuple):
-    position: int
-    kind: int
-    stream: int | None
-    record: bytes
-    digest: bytes
-    thread: int | None
-    is_fact: int | None
+# What stands in a row of _EVENTS.
+_Row = tuple[int, int, int | None, bytes, bytes, int | None, int | None]
 
 
 @dataclass
@@ -138,12 +131,11 @@ class _Descent:
         below, more = plan.head + 1, True
         while more:
             with self._log.database.reading() as connection:
-                found, more = page_of_rows(connection, _EVENTS, (below, _PAGE), _PAGE, sized=3)
-                rows = [_Row(*row) for row in found]
+                rows, more = page_of_rows(connection, _EVENTS, (below, _PAGE), _PAGE, sized=3)
                 for row in rows:
-                    if row.position >= below:
-                        raise LogDamagedError(f"{self._log.path} is damaged: event {row.position} comes before {below}")
-                    below = row.position
+                    if row[0] >= below:
+                        raise LogDamagedError(f"{self._log.path} is damaged: event {row[0]} comes before {below}")
+                    below = row[0]
                     self._look(connection, row)
             if rows:
                 looked(plan.head - below + 1)
@@ -151,71 +143,66 @@ class _Descent:
         plan.blocked_by = tuple(sorted(name for name, at in self._progress.items() if at < self._blocked_at))
 
     def _look(self, connection: apsw.Connection, row: _Row) -> None:
-        plan, position = self._plan, row.position
-        bases = bases_in(self._log, row[:5])
+        position, kind, stream, record, digest, thread, is_fact = row
+        plan = self._plan
+        bases = bases_in(self._log, position, (kind, stream, record, digest))
         is_held = position in self._held
-        if not self._is_dead(connection, row, is_held=is_held):
-            self._keep(row, bases, is_held=is_held)
+        # The newest is never erased: once there are newer ones, the next to compact does.
+        if position == plan.head or is_held or not self._is_dead(connection, row):
+            for base in bases:
+                self._named.add(base)
+            if kind in HOLDING_VALUES and not is_held:
+                plan.shared.add(position)
+                plan.shared_size += len(record)
         elif position > self._floor:
             self._blocked_at = max(self._blocked_at, position)
             for base in bases:
                 self._named.add(base)
-        elif position < plan.head:  # the newest is never erased: when there are newer ones, the next to compact does
-            plan.dead.add(position)
-            plan.kinds[row.kind] += 1
-            plan.size += len(row.record)
-            if row.is_fact and row.thread is not None:
-                plan.facts_of.add(row.thread)
         else:
-            self._keep(row, bases, is_held=True)
+            plan.dead.add(position)
+            plan.kinds[kind] += 1
+            plan.size += len(record)
+            if is_fact and thread is not None:
+                plan.facts_of.add(thread)
 
-    def _keep(self, row: _Row, bases: tuple[int, ...], *, is_held: bool) -> None:
-        for base in bases:
-            self._named.add(base)
-        if row.kind in HOLDING_VALUES and not is_held:
-            self._plan.shared.add(row.position)
-            self._plan.shared_size += len(row.record)
-
-    def _is_dead(self, connection: apsw.Connection, row: _Row, *, is_held: bool) -> bool:
-        """Tell whether nothing needs an event; and take note of what it makes of no account."""
-        if row.kind in HOLDING_VALUES:
-            return not is_held and row.position not in self._named
-        if row.kind == Kind.DELETE_THREAD:
-            self._ended.add(row.thread or 0)
-        elif row.kind == Kind.PRUNE:
+    def _is_dead(self, connection: apsw.Connection, row: _Row) -> bool:
+        """Tell whether nothing needs an event that no row points at; and note what it makes of no account itself."""
+        position, kind, thread = row[0], row[1], row[5]
+        if kind in HOLDING_VALUES:
+            return position not in self._named
+        if kind == Kind.DELETE_THREAD:
+            self._ended.add(thread or 0)
+        elif kind == Kind.PRUNE:
             data = self._opened(row).data()
             assert isinstance(data, Prune)
             for thread_id in data.deleted_threads:
                 self._ended.add(self._log.keys.find_thread(connection, thread_id) or 0)
-        elif row.kind == Kind.COPY:
-            return row.thread in self._ended
-        elif row.kind == Kind.THREAD:
-            is_dead = row.thread in self._ended or row.thread in self._described
-            self._described.add(row.thread or 0)
+        elif kind == Kind.COPY:
+            return thread in self._ended
+        elif kind == Kind.THREAD:
+            is_dead = thread in self._ended or thread in self._described
+            self._described.add(thread or 0)
             return is_dead
-        elif row.kind == Kind.CARRY:
-            return self._is_carried_later(row)
+        elif kind == Kind.CARRY:
+            data = self._opened(row).data()
+            assert isinstance(data, Carry)
+            if data.projection != BUILT_IN:
+                return self._plan.carries.setdefault(data.projection, position) != position
         return False
 
-    def _is_carried_later(self, row: _Row) -> bool:
-        data = self._opened(row).data()
-        assert isinstance(data, Carry)
-        if data.projection == BUILT_IN:
-            return False
-        return self._plan.carries.setdefault(data.projection, row.position) != row.position
-
     def _opened(self, row: _Row) -> OpenedRecord:
-        return OpenedRecord(self._log.path, row.position, (row.kind, row.stream, row.record, row.digest))
+        _, kind, stream, record, digest = row[:5]
+        return OpenedRecord(self._log.path, row[0], (kind, stream, record, digest))
 
 
-def bases_in(log: EventLog, row: tuple[Any, ...]) -> tuple[int, ...]:
-    """Give the bases that a record names: of (position, kind, stream, record, digest).
+def bases_in(log: EventLog, position: int, row: RecordRow) -> tuple[int, ...]:
+    """Give the bases that a record names: of (kind, stream, record, digest).
 
     Raises:
         CorruptRecordError: the record is not what was appended.
     """
-    position, kind, _, record, digest = row
-    if not is_record_row(row[1:]):
+    kind, _, record, digest = row
+    if not is_record_row(row):
         raise CorruptRecordError("a column holds what it cannot hold", path=log.path, position=position)
     if digest_of(record) != digest:
         raise CorruptRecordError(
@@ -246,4 +233,4 @@ def _referring(log: EventLog, after: int, last: int) -> Iterator[tuple[int, int,
             if row[0] <= after:
                 raise LogDamagedError(f"{log.path} is damaged: event {row[0]} comes after event {after}")
             after = row[0]
-            yield row[0], len(row[3]), bases_in(log, row)
+            yield row[0], len(row[3]), bases_in(log, row[0], row[1:])
