@@ -147,8 +147,9 @@ class _Descent:
         plan = self._plan
         bases = bases_in(self._log, position, (kind, stream, record, digest))
         is_held = position in self._held
+        is_dead = not is_held and self._is_dead(connection, row)
         # The newest is never erased: once there are newer ones, the next to compact does.
-        if position == plan.head or is_held or not self._is_dead(connection, row):
+        if not is_dead or position == plan.head:
             for base in bases:
                 self._named.add(base)
             if kind in HOLDING_VALUES and not is_held:
