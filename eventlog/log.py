@@ -24,6 +24,7 @@ from .encryption import Key
 from .errors import (
     ConfigError,
     CorruptRecordError,
+    EventErasedError,
     EventLogError,
     LogDamagedError,
     LogReadOnlyError,
@@ -364,6 +365,7 @@ class EventLog(AsyncLogTwins):
         A value is opaque: a `Whole` (tag, data), or a tuple (a list) or dict of such.
 
         Raises:
+            EventErasedError: it has been erased since it was read, and something that it refers to as well.
             CorruptRecordError: an event that it refers to is damaged.
         """
         with self.database.reading() as connection:
@@ -374,7 +376,12 @@ class EventLog(AsyncLogTwins):
         put = put_of(event.data)
         if put is None:
             return {}
-        return self.reader.resolver(connection).all_channels(event.position, put)
+        try:
+            return self.reader.resolver(connection).all_channels(event.position, put)
+        except CorruptRecordError as e:
+            if one_row(connection, "SELECT 1 FROM erased WHERE position = ?", (event.position,)):
+                raise EventErasedError(path=self.path, position=event.position) from e
+            raise
 
     def subscribe(
         self,
