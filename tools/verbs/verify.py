@@ -28,7 +28,6 @@ EXAMPLES = (
     "`langgraph-eventlog verify agent.db --quick`\n\n"
     "`langgraph-eventlog verify agent.db --anchor-file monday.json --public-key auditor.pem.pub`"
 )
-_EXIT_FOUND = 1
 
 Anchors = Annotated[
     list[str] | None,
@@ -100,7 +99,9 @@ def command(
     else:
         _print_result(result)
     if findings:
-        raise typer.Exit(_EXIT_FOUND)
+        from ..cli import EXIT_FOUND  # which imports this module
+
+        raise typer.Exit(EXIT_FOUND)
 
 
 def _print_finding(finding: Finding, *, as_json: bool) -> None:
