@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -172,10 +173,8 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(other: Path, tmp_path: Path, 
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while process.poll() is None and not has_grown(path, head):
             pass
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.random() * 0.1)
-        except subprocess.TimeoutExpired:
-            pass
         process.send_signal(signal.SIGKILL)
         process.communicate()
         with EventLogSaver(path) as target:

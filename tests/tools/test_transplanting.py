@@ -120,7 +120,13 @@ def test_versions_that_a_fork_shares_are_whole(file_saver: EventLogSaver, taken:
             file_saver.fork_thread(config_of("a", "", "5"), "b")
         versions = {**versions, f"channel {n}": f"{n + 1:032}.0"}
         seen = {"node": versions, "other": {f"channel {n}": f"{n:032}"}}
-        checkpoint = {**EMPTY, "id": f"{n:x}", "channel_values": {}, "channel_versions": versions, "versions_seen": seen}
+        checkpoint = {
+            **EMPTY,
+            "id": f"{n:x}",
+            "channel_values": {},
+            "channel_versions": versions,
+            "versions_seen": seen,
+        }
         file_saver.put(config_of(thread, "", f"{n - 1:x}" if n else None), checkpoint, {}, {})  # type: ignore[arg-type]
     referring = [event for event in file_saver.log.read() if not isinstance(stored_versions(event), DictOf | Whole)]
     assert len(referring) > 4
@@ -206,7 +212,7 @@ def test_elements_that_a_later_version_added_stay(file_saver: EventLogSaver, mak
             later.log.append_within(connection, prepared, recorded_at=row[1])
 
     later.log.transact(decide)
-    added = {kind: found for kind, found in added_in(later)}
+    added = dict(added_in(later))
     assert set(added) == {Kind.PUT, Kind.PUT_WRITES, Kind.COPY, Kind.THREAD, Kind.PRUNE}
     for n, (threads, rename) in enumerate([(["a", "b"], {}), (["b"], {}), (["a"], {"a": "new"})]):
         extract(later, tmp_path / f"{n}.db", threads, rename=rename, check=True)
@@ -320,7 +326,9 @@ def test_a_comparison_finds_what_is_not_what_it_was(file_saver: EventLogSaver, m
     assert any(finding.code == "anchor" for finding in check_provenance(forged, file_saver))
 
 
-def test_a_damaged_event_is_named_and_nothing_is_made(file_saver: EventLogSaver, make_saver: Any, tmp_path: Path) -> None:
+def test_a_damaged_event_is_named_and_nothing_is_made(
+    file_saver: EventLogSaver, make_saver: Any, tmp_path: Path
+) -> None:
     talk(file_saver, "a", "one")
     talk(file_saver, "b", "two")
     position = next(event.position for event in file_saver.log.read(thread_id="b"))
