@@ -146,7 +146,7 @@ class Transplant:
             case Kind.PUT | Kind.RESTATE:
                 yield self._put(event, opened, record)
             case Kind.PUT_WRITES:
-                yield self._put_writes(event, opened, record)
+                yield self._same(event, _Content(event.kind, event.data, *self._writes_record(opened, record)))
             case Kind.DELETE_THREAD | Kind.THREAD:
                 yield self._same(event, _Content(event.kind, event.data, record))
             case Kind.DELETE_FOR_RUNS | Kind.PRUNE:
@@ -224,9 +224,6 @@ class Transplant:
             record = record_codec.with_bases(record, bases)
         data = decode_array(event.kind, array, bases) if changed or bases else event.data
         return self._same(event, _Content(event.kind, data, record, frozenset(bases)))
-
-    def _put_writes(self, event: RecordedEvent, opened: OpenedRecord, record: bytes) -> Moved:
-        return self._same(event, _Content(event.kind, event.data, *self._writes_record(opened, record)))
 
     def _writes_record(self, opened: OpenedRecord, record: bytes) -> tuple[bytes, frozenset[int]]:
         base = base_of_patch(record)
