@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -65,7 +66,7 @@ def test_a_log_in_use_takes_them_in(run: Any, busy_shop: Path, other: Path, make
 def test_a_thread_that_is_there_is_an_error_and_nothing_is_changed(run: Any, shop: Path, other: Path) -> None:
     with EventLogSaver(shop, read_only=True) as saver:
         before = saver.log.head()
-    assert "'notes' has checkpoints already" in run("merge", shop, other, "planner", "notes", code=2).stderr
+    assert "'notes' has checkpoints already" in run("merge", shop, other, "notes", code=2).stderr
     run("merge", "none.db", other, code=3)
     assert not (shop.parent / "none.db").exists()
     with EventLogSaver(shop) as target, EventLogSaver(other, read_only=True) as source:
@@ -172,10 +173,8 @@ def test_a_kill_anywhere_loses_and_doubles_nothing(other: Path, tmp_path: Path, 
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         while process.poll() is None and not has_grown(path, head):
             pass
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(rng.random() * 0.1)
-        except subprocess.TimeoutExpired:
-            pass
         process.send_signal(signal.SIGKILL)
         process.communicate()
         with EventLogSaver(path) as target:

@@ -19,7 +19,8 @@ from langgraph_eventlog.eventlog.body import unpack_body
 from langgraph_eventlog.eventlog.event import Carry, CopiedStream, Copy, Import, NewEvent, Thread
 from langgraph_eventlog.eventlog.integrity import digest_of
 from langgraph_eventlog.eventlog.plain import pack
-from langgraph_eventlog.saver import EventLogSaver, differences, encoding
+from langgraph_eventlog.eventlog.value import DictOf, Whole
+from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.moving import transplanting
 from langgraph_eventlog.tools.moving.checking import check_provenance
 from langgraph_eventlog.tools.moving.extracting import extract
@@ -74,14 +75,9 @@ def test_a_thread_comes_with_every_event_and_its_time(file_saver: EventLogSaver,
     assert {removal.thread_id for removal in prune.data.removals} == {"a"}
 
 
-@pytest.mark.parametrize("small", [False, True], ids=["as it is", "everything as differences"])
 def test_what_goes_on_from_a_fork_is_whole_without_the_thread_that_it_is_from(
-    file_saver: EventLogSaver, taken: Any, small: bool, monkeypatch: pytest.MonkeyPatch
+    file_saver: EventLogSaver, taken: Any
 ) -> None:
-    if small:
-        monkeypatch.setattr(encoding, "_MIN_FIELD_BYTES", 0)
-        monkeypatch.setattr(differences, "COST_OF_DIFFERENCE", -1_000)
-        monkeypatch.setattr(differences, "weight_of_difference", lambda _: 0)
     talk(file_saver, "a", *map(str, range(6)))
     file_saver.prune(["a"])  # what the latest refers to is there, but no checkpoint any more
     file_saver.fork_thread(config_of("a", "", None), "b", {"why": "try"})
@@ -112,6 +108,34 @@ def test_each_value_that_a_fork_shares_is_stored_in_full_once(file_saver: EventL
     made = taken(file_saver, "b")
     sizes = [sum(event.size for event in saver.log.read()) for saver in (made, file_saver)]
     assert sizes[0] < 1.3 * sizes[1]
+
+
+def test_versions_that_a_fork_shares_are_whole(file_saver: EventLogSaver, taken: Any) -> None:
+    """With many channels, they are stored as what differs from the parent's."""
+    versions = {f"channel {n}": f"{n:032}.{n:016}" for n in range(80)}
+    for n in range(12):
+        thread = "a" if n < 6 else "b"
+        if n == 6:
+            file_saver.prune(["a"])
+            file_saver.fork_thread(config_of("a", "", "5"), "b")
+        versions = {**versions, f"channel {n}": f"{n + 1:032}.0"}
+        seen = {"node": versions, "other": {f"channel {n}": f"{n:032}"}}
+        checkpoint = {
+            **EMPTY,
+            "id": f"{n:x}",
+            "channel_values": {},
+            "channel_versions": versions,
+            "versions_seen": seen,
+        }
+        file_saver.put(config_of(thread, "", f"{n - 1:x}" if n else None), checkpoint, {}, {})  # type: ignore[arg-type]
+    referring = [event for event in file_saver.log.read() if not isinstance(stored_versions(event), DictOf | Whole)]
+    assert len(referring) > 4
+    made = taken(file_saver, "b")
+    assert any(not isinstance(stored_versions(event), DictOf | Whole) for event in made.log.read(kinds=[Kind.PUT]))
+
+
+def stored_versions(event: Any) -> Any:
+    return event.data.channel_versions if event.kind == Kind.PUT else Whole("", b"")
 
 
 def test_writes_that_are_patches_to_others_stay_so_or_become_whole(file_saver: EventLogSaver, taken: Any) -> None:
@@ -188,7 +212,7 @@ def test_elements_that_a_later_version_added_stay(file_saver: EventLogSaver, mak
             later.log.append_within(connection, prepared, recorded_at=row[1])
 
     later.log.transact(decide)
-    added = {kind: found for kind, found in added_in(later)}
+    added = dict(added_in(later))
     assert set(added) == {Kind.PUT, Kind.PUT_WRITES, Kind.COPY, Kind.THREAD, Kind.PRUNE}
     for n, (threads, rename) in enumerate([(["a", "b"], {}), (["b"], {}), (["a"], {"a": "new"})]):
         extract(later, tmp_path / f"{n}.db", threads, rename=rename, check=True)
@@ -302,7 +326,9 @@ def test_a_comparison_finds_what_is_not_what_it_was(file_saver: EventLogSaver, m
     assert any(finding.code == "anchor" for finding in check_provenance(forged, file_saver))
 
 
-def test_a_damaged_event_is_named_and_nothing_is_made(file_saver: EventLogSaver, make_saver: Any, tmp_path: Path) -> None:
+def test_a_damaged_event_is_named_and_nothing_is_made(
+    file_saver: EventLogSaver, make_saver: Any, tmp_path: Path
+) -> None:
     talk(file_saver, "a", "one")
     talk(file_saver, "b", "two")
     position = next(event.position for event in file_saver.log.read(thread_id="b"))

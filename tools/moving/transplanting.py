@@ -17,14 +17,14 @@ the positions that copies name. Values stay the opaque bytes that they are, unde
   then not be what its events say: see `carried_times`.
 - A thread may get another id. Metadata of a checkpoint that names its own thread then names the new one.
 
-`Transplant` gives the events; whoever appends them does so in order, and nothing else between.
+`Transplant` gives the events; whoever appends them does so in order, with nothing else between.
 """
 
 from __future__ import annotations
 
 import json
 from array import array as numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import apsw
@@ -39,9 +39,9 @@ from ...eventlog.log import EventLog
 from ...eventlog.opened import OpenedRecord
 from ...eventlog.plain import pack
 from ...eventlog.record import base_of_patch
-from ...eventlog.rewriting import as_put, metadata_of, narrowed_facts, narrowed_removals, with_copied, with_metadata
+from ...eventlog.rewriting import as_put, narrowed_facts, narrowed_removals, with_copied, with_metadata
 from ...eventlog.sql import the_row
-from ...projections.builtin import metadata_in_copy
+from .belonging import Belonging
 from .moved_values import MovedValues
 from .narrowing import narrowed_import
 from .places import Made, Place, Places
@@ -109,15 +109,14 @@ class Transplant:
         self, source: EventLog, connection: apsw.Connection, names: Mapping[str, str], *, kind: str, head: int
     ) -> None:
         self._log, self._connection, self._names, self._kind = source, connection, names, kind
-        self._renamed = any(old != new for old, new in names.items())
         self._head = head
         self._log_id = log_id_of(connection)
         self._positions = _positions_of(source, connection, names)
         self.total = len(self._positions)
         self.read = self.events = self.checkpoints = self.writes = 0
-        self._open = source.reader.opener(connection)
         self._places = Places()
         self._values = MovedValues(source, connection, self._places)
+        self._belonging = Belonging(source, connection, self._places, names)
         self._moved, self._copied = Ranges(), Ranges()
         self._counted = (0, 0)  # checkpoints and writes that an import event has told of
 
@@ -147,7 +146,7 @@ class Transplant:
             case Kind.PUT | Kind.RESTATE:
                 yield self._put(event, opened, record)
             case Kind.PUT_WRITES:
-                yield self._put_writes(event, opened, record)
+                yield self._same(event, _Content(event.kind, event.data, *self._writes_record(opened, record)))
             case Kind.DELETE_THREAD | Kind.THREAD:
                 yield self._same(event, _Content(event.kind, event.data, record))
             case Kind.DELETE_FOR_RUNS | Kind.PRUNE:
@@ -209,8 +208,8 @@ class Transplant:
     def _put(self, event: RecordedEvent, opened: OpenedRecord, record: bytes) -> Moved:
         assert event.thread_id is not None
         array, changed = opened.array, False
-        if self._renamed:
-            array = with_metadata(event.kind, array, self._metadata_change(event.thread_id, event.thread_id))
+        if self._belonging.renamed:
+            array = with_metadata(event.kind, array, self._belonging.change(event.thread_id, event.thread_id))
             changed = array != opened.array
         bases = tuple([self._places.at(base) or 0 for base in opened.bases])
         if not all(a < b for a, b in zip((0, *bases), bases, strict=False)):
@@ -226,9 +225,6 @@ class Transplant:
         data = decode_array(event.kind, array, bases) if changed or bases else event.data
         return self._same(event, _Content(event.kind, data, record, frozenset(bases)))
 
-    def _put_writes(self, event: RecordedEvent, opened: OpenedRecord, record: bytes) -> Moved:
-        return self._same(event, _Content(event.kind, event.data, *self._writes_record(opened, record)))
-
     def _writes_record(self, opened: OpenedRecord, record: bytes) -> tuple[bytes, frozenset[int]]:
         base = base_of_patch(record)
         if base is None:
@@ -237,16 +233,6 @@ class Transplant:
         if here is None:
             return record_codec.encode(pack(opened.array)), frozenset()
         return record_codec.with_bases(record, (here,)), frozenset({here})
-
-    def _metadata_change(self, owner: str, thread_id: str) -> Callable[[bytes], bytes]:
-        """Give what makes of metadata in a record of one thread that which it is in another, under its new name."""
-
-        def change(metadata: bytes) -> bytes:
-            shown = metadata_in_copy(metadata, owner, thread_id)
-            new = self._names[thread_id]
-            return shown if new == thread_id else metadata_in_copy(shown, thread_id, new)
-
-        return change
 
     # Copies.
 
@@ -266,7 +252,7 @@ class Transplant:
                 else:
                     yield from self._make(event, position, ns, hidden=False)
             for checkpoint_id, position, hidden in (row[:3] for row in puts):
-                here = self._copied_put(event.thread_id, position)
+                here = self._belonging.copied(event.thread_id, position)
                 if here is not None:
                     kept[ns, False, checkpoint_id, position] = here
                 else:
@@ -281,37 +267,13 @@ class Transplant:
         source: str = opened.array[1]
         yield from self._narrowed(event, with_copied(opened.array, self._names.get(source, source), changed))
 
-    def _copied_put(self, thread_id: str, position: int) -> int | None:
-        """Give the event that a copy can name, so that its metadata is what it was; None if there is none."""
-        same = self._places.same(position)
-        if same is not None and not self._renamed:
-            return same
-        opened = self._open(position)
-        owner = self._owner(opened)
-        if opened is None or owner is None:
-            return None
-        metadata = metadata_of(opened.kind, opened.array)
-        wanted = self._metadata_change(owner, thread_id)(metadata)
-        found = [] if same is None else [Made(same, owner)]
-        for made in (*found, *self._places.made(position)):
-            there = self._metadata_change(owner, made.thread_id)(metadata)
-            if metadata_in_copy(there, self._names[made.thread_id], self._names[thread_id]) == wanted:
-                return made.position
-        return None
-
-    def _owner(self, opened: OpenedRecord | None) -> str | None:
-        if opened is None or opened.stream is None:
-            return None
-        address = self._log.keys.address(self._connection, opened.stream)
-        return None if address is None else address[0]
-
     def _make(self, copy: RecordedEvent, position: int, ns: str, *, hidden: bool) -> Iterator[Moved]:
         """Give what a copy named of another thread as an event of the copy's own; nothing if it has been erased."""
         row = self._log.reader.row(self._connection, position)
         if row is None:
             return
         opened = self._log.reader.opened(row)
-        owner = self._owner(opened)
+        owner = self._belonging.owner(opened)
         assert copy.thread_id is not None
         assert owner is not None
         data = opened.data()
@@ -320,7 +282,7 @@ class Transplant:
         if isinstance(data, PutWrites):
             record, bases = self._writes_record(opened, row[4])
         else:
-            array = with_metadata(kind, array, self._metadata_change(owner, copy.thread_id))
+            array = with_metadata(kind, array, self._belonging.change(owner, copy.thread_id))
             array, bases = self._values.of_put(kind, array, opened.bases, there=position, here=self._head + 1)
             kind, array = as_put(kind, array, hidden=hidden)
             record = record_codec.encode(pack(array), bases)
