@@ -5,6 +5,7 @@ FORMAT.md beside this file specifies what is in the file.
 
 from __future__ import annotations
 
+from .coverage import Coverage
 from .errors import (
     BaseErasedError,
     ConfigError,
@@ -61,6 +62,7 @@ __all__ = [
     "CopiedStream",
     "Copy",
     "CorruptRecordError",
+    "Coverage",
     "DecodingError",
     "DeleteForRuns",
     "DeleteThread",

@@ -37,6 +37,7 @@ __all__ = [
     "decode_array",
     "decode_body",
     "decode_field",
+    "decode_frame",
     "encode_body",
     "kind_of",
     "stored_values",
@@ -208,6 +209,17 @@ def decode_field(kind: int, array: list[Any], bases: tuple[int, ...], field: Fie
         return decode_value(array[first + (4 if field.what == "channel_versions" else 5)], bases)
     except ValueFormatError as e:
         raise BodyFormatError(str(e)) from e
+
+
+def decode_frame(kind: int, array: list[Any]) -> dict[str, Any]:
+    """Give the frame that an array of `unpack_body` holds; {} if it is no checkpoint's.
+
+    Raises:
+        BodyFormatError: what stands in its place is none.
+    """
+    if kind not in _REFERRING:
+        return {}
+    return _dict(array[7 if kind == Kind.RESTATE else 6])
 
 
 def _write_at(array: list[Any], bases: tuple[int, ...], slot: Any) -> Stored | None:

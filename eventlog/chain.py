@@ -1,23 +1,24 @@
-"""Checking events and stubs one by one, in order: the hash chain, and what each refers to."""
+"""Checking events and stubs one by one, in order: digests and the hash chain, gaps, and what was declared erased."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import islice, product
+from operator import le
+from types import NoneType
 
 import apsw
 
-from .body import stored_values
-from .bounded import Recent
+from .coverage import Coverage
 from .database import Database
 from .errors import CorruptRecordError
-from .event import Compaction, Copy, Field, Head, Kind, Put, RecordedEvent, Restate
+from .event import Compaction, Head, Kind
 from .finding import Finding
-from .integrity import inner_of, leaf_of, link_of
-from .opened import OpenedRecord
+from .integrity import digest_of, inner_of, leaf_of, link_of
+from .positions import PositionSet, merged
 from .reader import EventReader, Row
-from .resolve import Resolver
-from .sql import all_rows, one_row, page_of_rows, the_row
-from .value import Stored, Whole
+from .references import ReferenceCheck
+from .sql import all_rows, page_of_rows, the_row
 
 __all__ = ["ChainCheck"]
 
@@ -29,31 +30,61 @@ WHERE e.position > ? ORDER BY e.position LIMIT ?"""
 _STUBS = "SELECT position, kind, inner FROM erased NOT INDEXED WHERE position > ? AND position <= ? ORDER BY position"
 _BEYOND = "SELECT (SELECT max(position) FROM event), (SELECT max(position) FROM erased)"
 _BEFORE = "SELECT (SELECT min(position) FROM event), (SELECT min(position) FROM erased)"
-_KIND = "SELECT kind FROM event WHERE position = ?1 UNION ALL SELECT kind FROM erased WHERE position = ?1"
-_INTEGER_OR_NULL = (int, type(None))
-_TEXT_OR_NULL = (str, type(None))
-_EVENT_TYPES = (int, int, int, _INTEGER_OR_NULL, *(bytes,) * 3, _INTEGER_OR_NULL, _TEXT_OR_NULL, _TEXT_OR_NULL)
-_STUB_TYPES = (int, int, bytes)
-_MAX_BYTES_OF_RECORDS = 64 * 1024 * 1024
+# What SQLite gives for a row of each table. STRICT lets nothing else in, but a flipped bit in a row's header changes
+# what it reads.
+_STUB = (int, int, bytes)
+_TEXT = (str, NoneType)
+_INTEGER = (int, NoneType)
+_SANE = frozenset(product(*((int,),) * 3, _INTEGER, *((bytes,),) * 3, _INTEGER, _TEXT, _TEXT)) | {_STUB}
+_KINDS_ERASED = (Kind.PUT, Kind.PUT_WRITES)
+# Nearly all of a log, and nothing in them matters to the chain but their digest.
+_KINDS_OF_VALUES = frozenset((Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE))
+_MAX_UNDECLARED = 1000
 
 
 class ChainCheck:
-    """Walks events and stubs in order."""
+    """Walks events and stubs in order.
 
-    def __init__(self, database: Database, reader: EventReader, *, head: int, link: bytes, anchor: Head | None) -> None:
+    Args:
+        database: the log.
+        reader: of its events.
+        head: up to which position.
+        link: the one before the first event.
+        anchors: to be compared with what is walked past.
+        quick: do not decode events that hold values: that their records are what was appended is all that is checked.
+        coverage: is told what is done.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        reader: EventReader,
+        *,
+        head: int,
+        link: bytes,
+        anchors: Collection[Head],
+        quick: bool,
+        coverage: Coverage,
+    ) -> None:
         self._database = database
         self._reader = reader
         self._head = head
-        self._anchor = anchor
-        self._anchor_link: bytes | None = link if anchor is not None and anchor.position == 0 else None
-        self._stubs: set[int] = set()
-        self._path = database.path
-        self._connection: apsw.Connection | None = None
-        self._resolver: Resolver | None = None
-        # A put of a thousand channels asks the one before it a thousand times.
-        self._opened: Recent[int, OpenedRecord] = Recent(_MAX_BYTES_OF_RECORDS)
+        self._undecoded = _KINDS_OF_VALUES if quick else frozenset()
+        self._references = ReferenceCheck(reader, database.path)
+        self._coverage = coverage
+        self._anchors = sorted(anchors, key=lambda anchor: anchor.position)
+        # Of each position that an anchor names: the link there, and where the chain was last broken before.
+        self._at_anchors: dict[int, tuple[bytes, int]] = {0: (link, 0)}
+        self._named = {anchor.position for anchor in self._anchors}
+        self._broken = 0
+        self._stubs = PositionSet()
+        self._after = 0
         self.link = link
-        self.copied_streams: set[tuple[str, str]] = set()
+
+    @property
+    def copied_streams(self) -> set[tuple[str, str]]:
+        """(thread_id, checkpoint_ns) of the streams that copies went to."""
+        return self._references.copied_streams
 
     def check(self) -> Iterator[Finding]:
         """Walk from the first event to the head, and yield what is wrong."""
@@ -61,119 +92,104 @@ class ChainCheck:
             smallest = [p for p in the_row(connection, _BEFORE) if p is not None and p < 1]
         for position in smallest:
             yield Finding("gap", position, "positions begin at 1")
-        after = 0
-        while after < self._head:
+        self._coverage.tell("chain", 0, self._head)
+        while self._after < self._head:
             with self._database.reading() as connection:
-                found = list(self._check_batch(connection, after))
-                after = self._after
+                found = self._check_batch(connection, self._after)
             yield from found
+            self._coverage.tell("chain", self._after, self._head)
+        self._coverage.head = Head(self._head, self.link)
         yield from self._check_end()
-        for position in sorted(self._stubs)[:1000]:
+        for position in islice(self._stubs, _MAX_UNDECLARED):
             yield Finding("erased", position, "it was erased, but no compaction says so")
 
-    def _check_batch(self, connection: apsw.Connection, after: int) -> Iterator[Finding]:
+    def _check_batch(self, connection: apsw.Connection, after: int) -> list[Finding]:
         rows, more = page_of_rows(connection, _ROWS, (after, _BATCH), _BATCH, sized=4)
-        if any(row[0] <= before for before, row in zip([after, *(row[0] for row in rows)], rows, strict=False)):
-            yield Finding("sqlite", None, f"the events behind {after} are not in the order of their positions")
+        positions = [row[0] for row in rows]
+        if any(map(le, positions, [after, *positions])):
             self._after = self._head
-            return
-        rows = [row for row in rows if row[0] <= self._head]
+            return [Finding("sqlite", None, f"the events behind {after} are not in the order of their positions")]
+        if positions and positions[-1] > self._head:
+            rows = [row for row in rows if row[0] <= self._head]
         last = rows[-1][0] if rows and more else self._head
         stubs = all_rows(connection, _STUBS, (after, last))
-        entries = [(row[0], True, row) for row in rows] + [(stub[0], False, stub) for stub in stubs]
-        pending = sorted(entries, key=lambda entry: entry[:2])
+        # A stub comes before the event of the same position, if there is one.
+        pending = sorted(stubs + rows, key=lambda row: (row[0], len(row))) if stubs else rows
+        found: list[Finding] = []
         expected = after + 1
-        for position, is_event, row in pending:
-            if position < expected:
-                yield Finding("gap", position, "it is there, and erased as well")
-                continue
-            if position > expected:
-                yield from self._gap(expected, position - 1)
+        for row in pending:
+            position = row[0]
+            if position != expected:
+                if position < expected:
+                    found.append(Finding("gap", position, "it is there, and erased as well"))
+                    continue
+                found.append(self._gap(expected, position - 1))
             expected = position + 1
-            if not _is_sane(row, _EVENT_TYPES if is_event else _STUB_TYPES):
-                # STRICT lets nothing else in, but a flipped bit in a row's header changes what SQLite reads.
-                yield Finding("record", position, "a column holds what it cannot hold")
+            types = tuple(map(type, row))
+            if types not in _SANE:
+                self._broken = position
+                found.append(Finding("record", position, "a column holds what it cannot hold"))
                 continue
-            yield from self._check_event(connection, row) if is_event else self._check_stub(row)
-            if self._anchor is not None and position == self._anchor.position:
-                self._anchor_link = self.link
+            if types == _STUB:
+                self._check_stub(row, found)
+            else:
+                self._check_event(connection, row, found)
+            if position in self._named and position != self._broken:
+                self._at_anchors[position] = (self.link, self._broken)
         if expected <= last:
-            yield from self._gap(expected, last)
+            found.append(self._gap(expected, last))
+        self._coverage.events += len(rows)
+        self._coverage.erased += len(stubs)
         self._after = last
+        return found
 
-    def _gap(self, first: int, last: int) -> Iterator[Finding]:
+    def _gap(self, first: int, last: int) -> Finding:
+        self._broken = last
         what = "it is missing" if first == last else f"it and all up to {last} are missing"
-        yield Finding("gap", first, what)
+        return Finding("gap", first, what)
 
-    def _check_stub(self, row: tuple[int, int, bytes]) -> Iterator[Finding]:
+    def _check_stub(self, row: tuple[int, int, bytes], found: list[Finding]) -> None:
         position, kind, inner = row
-        if kind not in (Kind.PUT, Kind.PUT_WRITES):
-            yield Finding("erased", position, f"an event of kind {kind} is never erased")
+        if kind not in _KINDS_ERASED:
+            found.append(Finding("erased", position, f"an event of kind {kind} is never erased"))
         self._stubs.add(position)
         self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
 
-    def _check_event(self, connection: apsw.Connection, row: Row) -> Iterator[Finding]:
-        position, recorded_at, kind, stream, _, digest, link, _, thread_id, checkpoint_ns = row
+    def _check_event(self, connection: apsw.Connection, row: Row, found: list[Finding]) -> None:
+        position, recorded_at, kind, stream, record, digest, link, _, thread_id, checkpoint_ns = row
         address = None if stream is None else (thread_id or "", checkpoint_ns or "")
         inner = inner_of(recorded_at=recorded_at, address=address, digest=digest)
         self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
         if self.link != link:
-            yield Finding("link", position, "it is not the event that was appended here, or one before it is not")
+            found.append(
+                Finding("link", position, "it is not the event that was appended here, or one before it is not")
+            )
+            self._broken = position
             self.link = link  # go on from what is there, to tell further damage apart
+        if kind not in self._undecoded:
+            self._decode(connection, row, found)
+        elif digest_of(record) != digest:
+            found.append(Finding("digest", position, "its record does not match its digest"))
+        elif stream is not None and thread_id is None:
+            found.append(Finding("stream", position, "its stream is not in the file"))
+
+    def _decode(self, connection: apsw.Connection, row: Row, found: list[Finding]) -> None:
         try:
             event = self._reader.to_event((*row, self._reader.base_of(connection, row[4])))
         except CorruptRecordError as e:
-            yield Finding(e.code, e.position, e.reason)
+            found.append(Finding(e.code, e.position, e.reason))
             return
-        yield from self._check_references(connection, event)
-
-    def _check_references(self, connection: apsw.Connection, event: RecordedEvent) -> Iterator[Finding]:
-        data = event.data
-        if isinstance(data, Put | Restate):
-            yield from self._check_values(connection, event.position, data)
-        elif isinstance(data, Copy):
-            yield from self._check_copied(connection, event, data)
-        elif isinstance(data, Compaction):
-            declared = {p for first, last in data.erased for p in range(max(first, 1), min(last, event.position) + 1)}
+        if isinstance(event.data, Compaction):
             # What is declared erased has its stub before this event, and no other compaction declares it.
-            if position := min(declared - self._stubs, default=None):
-                yield Finding("erased", event.position, f"it says that it erased event {position}, which is not so")
-            self._stubs -= declared
-
-    def _check_values(self, connection: apsw.Connection, position: int, data: Put | Restate) -> Iterator[Finding]:
-        put = data.put if isinstance(data, Restate) else data
-        if all(isinstance(value, Whole) for value in stored_values(put)):
-            return
-        resolver = self._resolver_for(connection)
-        try:
-            resolver.all_channels(position, put)
-            resolver.channel_versions(position, put)
-            resolver.versions_seen(position, put)
-        except CorruptRecordError as e:
-            yield Finding("base", position, f"a value refers to what is damaged: {e.reason}")
-
-    def _resolver_for(self, connection: apsw.Connection) -> Resolver:
-        # One for all batches, so that what the event before came to is still known; each batch has its own connection.
-        self._connection = connection
-        if self._resolver is None:
-            self._resolver = Resolver(self._load, path=self._path)
-        return self._resolver
-
-    def _load(self, position: int, field: Field) -> Stored | None:
-        assert self._connection is not None
-        opened = self._reader.open(self._connection, position, self._opened)
-        return None if opened is None else opened.stored(field)
-
-    def _check_copied(self, connection: apsw.Connection, event: RecordedEvent, data: Copy) -> Iterator[Finding]:
-        for stream in data.streams:
-            self.copied_streams.add((event.thread_id or "", stream.checkpoint_ns))
-            puts = [(p, (Kind.PUT, Kind.RESTATE)) for _, p, _ in stream.checkpoints]
-            for position, kinds in puts + [(p, (Kind.PUT_WRITES,)) for _, p in stream.writes]:
-                row = one_row(connection, _KIND, (position,))
-                if row is None or row[0] not in kinds or position >= event.position:
-                    yield Finding(
-                        "base", event.position, f"it copies event {position}, which is not there to be copied"
-                    )
+            declared = merged((max(first, 1), min(last, event.position)) for first, last in event.data.erased)
+            wrong = [p for first, last in declared if (p := self._stubs.first_missing(first, last)) is not None]
+            if wrong:
+                what = f"it says that it erased event {wrong[0]}, which is not so"
+                found.append(Finding("erased", event.position, what))
+            for first, last in declared:
+                self._stubs.remove(first, last)
+        else:
+            found.extend(self._references.check(connection, event))
 
     def _check_end(self) -> Iterator[Finding]:
         with self._database.reading() as connection:
@@ -184,17 +200,15 @@ class ChainCheck:
         if (newest_erased or 0) >= max(head, 1):
             yield Finding("erased", newest_erased, "the newest event is never erased")
 
-    def check_anchor(self) -> Iterator[Finding]:
-        """Compare the anchor with what was walked past."""
-        if self._anchor is None:
-            return
-        if self._anchor.position > self._head:
-            yield Finding("anchor", self._anchor.position, f"the log ends at {self._head}: its tail has been cut off")
-        elif self._anchor_link != self._anchor.link:
-            yield Finding(
-                "anchor", self._anchor.position, "the log up to here is not the one that the anchor was taken from"
-            )
-
-
-def _is_sane(row: Row, types: tuple[type | tuple[type, ...], ...]) -> bool:
-    return all(isinstance(value, kind) for value, kind in zip(row, types, strict=False))
+    def check_anchors(self) -> Iterator[Finding]:
+        """Compare the anchors with what was walked past."""
+        for anchor in self._anchors:
+            link, broken = self._at_anchors.get(anchor.position, (None, 0))
+            if anchor.position > self._head:
+                yield Finding("anchor", anchor.position, f"the log ends at {self._head}: its tail has been cut off")
+            elif link != anchor.link:
+                yield Finding(
+                    "anchor", anchor.position, "the log up to here is not the one that the anchor was taken from"
+                )
+            else:
+                self._coverage.hold(anchor, unbroken_after=broken)

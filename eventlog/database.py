@@ -18,6 +18,7 @@ from .connection import connect, is_private
 from .encryption import Key
 from .errors import LogBusyError, LogClosedError, LogOpenError, LogReadOnlyError, translated
 from .forking import FORKING
+from .sql import all_rows
 from .write_lock import Transaction, WriteLock
 
 __all__ = ["Database"]
@@ -184,9 +185,11 @@ class Database:
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[apsw.Connection]:
-        """A connection that reads the file and may write to a private database attached as `scratch`, gone afterwards.
+        """A connection that reads the file and may make tables in the schema `temp`, which are gone afterwards.
 
-        Not within a transaction. In a private database nobody else gets in while the block lasts.
+        Not within a transaction. In a private database nobody else gets in while the block lasts. What is large of them
+        goes into a temporary file that has no name and that nobody else may read; that of an encrypted or private log
+        stays in memory.
         """
         with contextlib.ExitStack() as stack:
             if self.private:
@@ -199,16 +202,18 @@ class Database:
                 with translated(self.path):
                     connection = self._connect(writer=False)
                 stack.callback(connection.close)
+                if self.key is None:
+                    connection.pragma("temp_store", "FILE")
             with self.translating():
-                # What is attached inherits that its connection only reads, unless it says otherwise.
-                connection.execute(f"ATTACH '{'file:?mode=memory' if self.read_only else ''}' AS scratch")
                 connection.pragma("query_only", "OFF")
                 try:
                     yield connection
                 finally:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
-                    connection.execute("DETACH scratch")
+                    if self.private:
+                        for (name,) in all_rows(connection, "SELECT name FROM temp.sqlite_schema WHERE type = 'table'"):
+                            connection.execute(f'DROP TABLE temp."{name}"')
 
     def _take_reader(self) -> apsw.Connection:
         with self._pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import apsw
@@ -30,6 +30,9 @@ class Follower(Protocol):
         """Take in an event in the transaction that appends it. Raising rolls the append back."""
         ...
 
-    def verify(self, log: EventLog) -> Iterator[Finding]:
-        """Yield every difference between the tables and what the log says they should be."""
+    def verify(self, log: EventLog, progress: Callable[[int, int], None]) -> Iterator[Finding]:
+        """Yield every difference between the tables and what the log says they should be.
+
+        `progress` is told up to which position that has been checked, and up to which it will be.
+        """
         ...

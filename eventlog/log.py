@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from types import FrameType, TracebackType
 from typing import TypeVar
 
@@ -15,7 +16,9 @@ import apsw
 from anyio.lowlevel import RunVar
 
 from . import appender
+from .appender import PreparedEvent
 from .connection import is_private
+from .coverage import Coverage
 from .database import Database
 from .encryption import Key
 from .errors import (
@@ -45,6 +48,7 @@ from .verify import verify_log
 __all__ = ["EventLog"]
 
 _META = "SELECT head, link, generation, EXISTS (SELECT 1 FROM erased) FROM meta"
+_LOG_ID = "SELECT log_id FROM meta"
 T = TypeVar("T")
 _PAGE = 64
 _MAX_PAGE = 1024
@@ -157,6 +161,23 @@ class EventLog(AsyncLogTwins):
         self._append_all([append])
         return append.result()
 
+    def append_within(
+        self, connection: apsw.Connection, prepared: PreparedEvent, *, recorded_at: int | None = None
+    ) -> RecordedEvent:
+        """Append an event within `decide` of `transact`, with what the projections make of it.
+
+        Args:
+            connection: as `decide` was given it.
+            prepared: the event, whose bases the caller knows to be there.
+            recorded_at: when it was recorded, if that was elsewhere; None: now.
+        """
+        clock = self._clock if recorded_at is None else lambda: recorded_at
+        head = self.reader.head(connection)
+        recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=clock)
+        if self._follower is not None:
+            self._follower.apply(connection, recorded)
+        return recorded
+
     def perform(self, steps: Steps[T]) -> T:
         """Do a call that appends what its steps give, as `append` does."""
         return perform(self, steps)
@@ -263,6 +284,18 @@ class EventLog(AsyncLogTwins):
         with self.database.reading() as connection:
             return self.reader.head(connection)
 
+    def log_id(self) -> bytes:
+        """Give what tells this log from all others: 16 random bytes, which a copy of the file has, too.
+
+        Raises:
+            LogDamagedError: the file does not hold it.
+        """
+        with self.database.reading() as connection:
+            log_id = the_row(connection, _LOG_ID)[0]
+        if type(log_id) is not bytes:
+            raise LogDamagedError(f"{self.path} is damaged: the table meta holds what it cannot hold")
+        return log_id
+
     def read(
         self,
         *,
@@ -367,7 +400,14 @@ class EventLog(AsyncLogTwins):
 
         return Subscription(self, after, fetch, poll_interval_ms)
 
-    def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]:
+    def verify(
+        self,
+        *,
+        anchor: Head | None = None,
+        anchors: Collection[Head] = (),
+        quick: bool = False,
+        coverage: Coverage | None = None,
+    ) -> Iterator[Finding]:
         """Yield everything that is not as it should be: nothing, if all is well.
 
         Finds every flipped byte of a record, every event that is missing, swapped, added or changed, and every row of
@@ -375,11 +415,20 @@ class EventLog(AsyncLogTwins):
         It cannot find that the newest events were cut off, or that someone recomputed the whole chain, unless it is
         given an `anchor`: what head() gave before, kept where that someone cannot reach it. Runs beside writers; reads
         the whole file.
+
+        Args:
+            anchor: what head() gave before.
+            anchors: others.
+            quick: check the chain and the digests only, which is several times as fast: not what records say, nor the
+                projections, nor SQLite's own structures.
+            coverage: is told how far the check is, and what the anchors prove.
         """
+        given = [*anchors] if anchor is None else [*anchors, anchor]
+        coverage = coverage or Coverage()
         try:
-            yield from verify_log(self.database, self.reader, anchor=anchor)
-            if self._follower is not None:
-                yield from self._follower.verify(self)
+            yield from verify_log(self.database, self.reader, anchors=given, quick=quick, coverage=coverage)
+            if self._follower is not None and not quick:
+                yield from self._follower.verify(self, partial(coverage.tell, "projections"))
         except (LogDamagedError, NotAnEventLogError) as e:
             yield Finding("sqlite", None, f"the check cannot go on: {e}")
 

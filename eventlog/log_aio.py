@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from .aio import AsyncClosing, iterate, run
+from .coverage import Coverage
 from .event import Head, Kind, RecordedEvent
 from .finding import Finding
 
@@ -26,7 +27,14 @@ class AsyncLogTwins(AsyncClosing):
             kinds: Collection[Kind] | None = None,
         ) -> Iterator[RecordedEvent]: ...
         def head(self) -> Head: ...
-        def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]: ...
+        def verify(
+            self,
+            *,
+            anchor: Head | None = None,
+            anchors: Collection[Head] = (),
+            quick: bool = False,
+            coverage: Coverage | None = None,
+        ) -> Iterator[Finding]: ...
 
     async def aread(
         self,
@@ -44,7 +52,14 @@ class AsyncLogTwins(AsyncClosing):
         """Async `head`."""
         return await run(self.head)
 
-    async def averify(self, *, anchor: Head | None = None) -> AsyncIterator[Finding]:
-        """Async `verify`."""
-        async for finding in iterate(self.verify(anchor=anchor)):
+    async def averify(
+        self,
+        *,
+        anchor: Head | None = None,
+        anchors: Collection[Head] = (),
+        quick: bool = False,
+        coverage: Coverage | None = None,
+    ) -> AsyncIterator[Finding]:
+        """Async `verify`; the coverage is told in a worker thread."""
+        async for finding in iterate(self.verify(anchor=anchor, anchors=anchors, quick=quick, coverage=coverage)):
             yield finding

@@ -5,7 +5,7 @@ Most records are read for one value, on the way to another record's.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from functools import partial
 from typing import Any
 
@@ -102,6 +102,21 @@ class OpenedRecord:
         parts = _parts_in(self._array) if len(body) >= _MIN_BYTES_COUNTED else 0
         self.memory = 2 * len(body) + max(_MEMORY_OF_RECORD, _MEMORY_OF_PART * parts)
 
+    @property
+    def kind(self) -> Kind:
+        """What the event is."""
+        return Kind(self._kind)
+
+    @property
+    def array(self) -> list[Any]:
+        """The array that its body is; nobody may change it."""
+        return self._array
+
+    @property
+    def bases(self) -> tuple[int, ...]:
+        """The positions that its values refer to."""
+        return self._bases
+
     def data(self) -> EventData:
         """Decode all of it. What of it can be changed is the caller's to copy.
 
@@ -127,6 +142,17 @@ class OpenedRecord:
         """
         try:
             return body_codec.decode_field(self._kind, self._array, self._bases, field)
+        except BodyFormatError as e:
+            raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
+
+    def frame(self) -> Mapping[str, Any]:
+        """Give those fields of a checkpoint that the log itself can read, its `ts` among them; {} of other events.
+
+        Raises:
+            CorruptRecordError: what stands there is damaged.
+        """
+        try:
+            return body_codec.decode_frame(self._kind, self._array)
         except BodyFormatError as e:
             raise CorruptRecordError(str(e), path=self._path, position=self._position) from e
 

@@ -23,6 +23,7 @@ _COLUMNS = """
 SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
 FROM event AS e LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread"""
 _AFTER = f"{_COLUMNS} WHERE e.position > ? ORDER BY e.position LIMIT ?"
+_AT = f"{_COLUMNS} WHERE e.position = ?"
 # The inner select reads the index alone; events of the whole log (stream NULL) may be about the thread, too.
 _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
   SELECT position FROM event WHERE stream IN (SELECT stream FROM stream WHERE thread = ?1) AND position > ?2
@@ -31,6 +32,11 @@ _AFTER_IN_THREAD = f"""{_COLUMNS} WHERE e.position IN (
 # Where the record stands in such a row.
 _RECORD_COLUMN = 4
 _HEAD = "SELECT head, link FROM meta"
+_RECORDED_AT = "SELECT recorded_at FROM event WHERE position = ?"
+# Events of the whole log (stream NULL) may be about the thread, too.
+_TOUCHED = """
+SELECT EXISTS (SELECT 1 FROM event AS e LEFT JOIN stream AS s ON s.stream = e.stream
+  WHERE e.position > ? AND (e.stream IS NULL OR s.thread = ?))"""
 _RECORD = "SELECT kind, stream, record, digest FROM event WHERE position = ?"
 # What one reading transaction keeps of the records that it has read: most are read for several of their values.
 _MAX_BYTES_OF_RECORDS = 64 * 1024 * 1024
@@ -84,6 +90,23 @@ class EventReader:
                 known.add(position, opened, opened.memory)
         return opened
 
+    def recorded_at(self, connection: apsw.Connection, position: int) -> int | None:
+        """Give when an event was recorded; None if it is not there.
+
+        Raises:
+            CorruptRecordError: the row is damaged.
+        """
+        row = one_row(connection, _RECORDED_AT, (position,))
+        if row is None:
+            return None
+        if type(row[0]) is not int:
+            raise CorruptRecordError("a column holds what it cannot hold", path=self._path, position=position)
+        return row[0]
+
+    def touched(self, connection: apsw.Connection, thread: int, after: int) -> bool:
+        """Tell whether an event after a position may be about a thread; looks at every event after it."""
+        return bool(the_row(connection, _TOUCHED, (after, thread))[0])
+
     def opener(
         self, connection: apsw.Connection, known: Bounded[int, OpenedRecord] | None = None
     ) -> Callable[[int], OpenedRecord | None]:
@@ -136,20 +159,34 @@ class EventReader:
             after = row[0]
         return [(*row, self.base_of(connection, row[_RECORD_COLUMN])) for row in rows], more
 
+    def row(self, connection: apsw.Connection, position: int) -> Row | None:
+        """Give the row of one event, as `page` does; None if it is not there."""
+        row = one_row(connection, _AT, (position,))
+        return None if row is None else (*row, self.base_of(connection, row[_RECORD_COLUMN]))
+
+    def opened(self, row: Row) -> OpenedRecord:
+        """Give the record in a row of `page`.
+
+        Raises:
+            CorruptRecordError: it is not what was appended.
+        """
+        position, _, kind, stream, record, digest, *_, base = row
+        return OpenedRecord(self._path, position, (kind, stream, record, digest), base)
+
     def base_of(self, connection: apsw.Connection, record: bytes) -> RecordRow | None:
         """Give the row of the event that a record is a patch to; None if it is none, or the event is not there."""
         base = base_of_patch(record)
         row: RecordRow | None = None if base is None else one_row(connection, _RECORD, (base,))
         return row
 
-    def to_event(self, row: Row) -> RecordedEvent:
-        """Turn a row of `page` into an event.
+    def to_event(self, row: Row, opened: OpenedRecord | None = None) -> RecordedEvent:
+        """Turn a row of `page` into an event; `opened` is its record, if that has been opened already.
 
         Raises:
             CorruptRecordError: its record is damaged, or it names a stream that is not there.
         """
-        position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns, base = row
-        data = OpenedRecord(self._path, position, (kind, stream, record, digest), base).data()
+        position, recorded_at, kind, stream, record, digest, link, thread, thread_id, checkpoint_ns, _ = row
+        data = (opened or self.opened(row)).data()
         others = (type(recorded_at), type(link), type(thread), type(thread_id), type(checkpoint_ns))
         if others not in _TYPES_OF_OTHERS:
             raise CorruptRecordError("a column holds what it cannot hold", path=self._path, position=position)

@@ -18,12 +18,14 @@ __all__ = [
     "MAX_BODY_BYTES",
     "RecordFormatError",
     "base_of_patch",
+    "body_size",
     "decode",
     "decompress",
     "encode",
     "encode_patch",
     "patch_frame",
     "read_bases",
+    "with_bases",
 ]
 
 # Persisted: do not change.
@@ -172,6 +174,22 @@ def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tu
 def read_bases(record: bytes) -> tuple[int, ...]:
     """Give the bases alone, without decompressing."""
     return _read_header(record)[3]
+
+
+def body_size(record: bytes) -> int:
+    """Give how many bytes the body has, without decompressing.
+
+    Raises:
+        RecordFormatError: the header is damaged, or is not all there.
+    """
+    return _read_header(record)[2]
+
+
+def with_bases(record: bytes, bases: Collection[int]) -> bytes:
+    """Give the record that holds the same body, and names other bases in the place of its own, in the same order."""
+    codec, dictionary, size, old, offset = _read_header(record)
+    assert len(bases) == len(old)
+    return _record(size, bases, codec, dictionary, record[offset:])
 
 
 def base_of_patch(record: bytes) -> int | None:

@@ -1,4 +1,6 @@
-"""Giving a file another key: encrypting it, decrypting it, or both. By copy and rename, never in place.
+"""Putting another file in a log's place: with another key (encrypting it, decrypting it, or both), or another log.
+
+By copy and rename, never in place.
 
 Changing the key in place destroys a file that another connection has open.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import apsw
 
@@ -19,7 +21,7 @@ from .looking import Found, look
 from .opening import absolute, check_schema, use_journal
 from .sql import the_row
 
-__all__ = ["rekey"]
+__all__ = ["rekey", "replace_log"]
 
 _SUFFIX = ".rekey"
 _FIRST_PAGE_BYTES = 4096
@@ -61,33 +63,69 @@ def rekey(
         raise LogOpenError(f"{where} is not there (or empty): there is no log to give another key", path=where)
     if os.stat(where).st_nlink > 1:
         raise LogOpenError(f"{where} is a hard link, one name of several: the others would not follow", path=where)
+    with _alone(where, old, busy_timeout_ms) as (connection, take_its_place):
+        copy = _copy(connection, where, new)
+        with _failures_of_the_system(where, copy):
+            take_its_place(copy)
+
+
+def replace_log(
+    path: str | os.PathLike[str], made: str, *, key: str | bytes | None = None, busy_timeout_ms: int = 1_000
+) -> None:
+    """Put another file in the place of the log at `path`; nobody may have that open.
+
+    A kill or a power cut at any moment leaves the old file or the new one, whole.
+
+    Args:
+        path: of the log.
+        made: the path of the other file, on the same file system, all of it on the disk; it has no WAL.
+        key: of the log at `path`.
+        busy_timeout_ms: how long to wait for others to close it.
+
+    Raises:
+        LogBusyError: this process or another one has it open.
+        LogOpenError: there is no log there, or `key` is not its key.
+        OSError: the files cannot be renamed; both are as they were.
+    """
+    old = Key.of(key)
+    if look(where := absolute(path), old) is not Found.LOG:
+        raise LogOpenError(f"{where} is not there (or empty): there is no log to replace", path=where)
+    with _alone(where, old, busy_timeout_ms) as (_, take_its_place):
+        take_its_place(made)
+
+
+@contextlib.contextmanager
+def _alone(path: str, key: Key | None, busy_timeout_ms: int) -> Iterator[tuple[apsw.Connection, Callable[[str], None]]]:
+    """Give a connection to a file that nobody else has open, and what puts another file in its place."""
     connection = connect(
-        where,
+        path,
         # A URI, because VACUUM INTO is given one.
         flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_URI,
         busy_timeout_ms=busy_timeout_ms,
         synchronous="FULL",
         writer=True,
-        key=old,
+        key=key,
     )
     # What a host program traces on every connection would be given the URI of the copy, and its key in it.
     connection.trace_v2(0)
     connection.set_exec_trace(None)
-    descriptor = None
+    descriptors: list[int] = []
+
+    def take_its_place(other: str) -> None:
+        descriptors.append(os.open(path, os.O_RDWR))
+        os.rename(other, path)
+        _sync(os.path.dirname(path))
+        # Who opened the old file meanwhile waits for its lock. It is not to be found a log, nor to get a WAL, which
+        # would lie beside the new one.
+        os.pwrite(descriptors[0], bytes(_FIRST_PAGE_BYTES), 0)
+
     try:
-        _keep_others_out(connection, where, busy_timeout_ms)
-        copy = _copy(connection, where, new)
-        with _failures_of_the_system(where, copy):
-            descriptor = os.open(where, os.O_RDWR)
-            os.rename(copy, where)
-            _sync(os.path.dirname(where))
-            # Who opened the old file meanwhile waits for its lock. It is not to be found a log, nor to get a WAL, which
-            # would lie beside the new one.
-            os.pwrite(descriptor, bytes(_FIRST_PAGE_BYTES), 0)
+        _keep_others_out(connection, path, busy_timeout_ms)
+        yield connection, take_its_place
     finally:
         connection.close()
         # Not before: closing it drops whatever locks this process has on the file.
-        if descriptor is not None:
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
@@ -103,7 +141,7 @@ def _keep_others_out(connection: apsw.Connection, path: str, busy_timeout_ms: in
             check_schema(connection, path=path)
     except LogBusyError as e:
         raise LogBusyError(
-            f"{path} is open in this process or in another: close it everywhere, and then give it another key",
+            f"{path} is open in this process or in another: close it everywhere first",
             path=path,
             waited_ms=busy_timeout_ms,
         ) from e

@@ -27,6 +27,7 @@ __all__ = [
     "bases_of_value",
     "decode_value",
     "encode_value",
+    "stored_bytes",
 ]
 
 # Persisted: do not change.
@@ -144,6 +145,21 @@ def _elements(value: Stored) -> tuple[Element, ...]:
         case DictOf():
             return tuple([element for _, element in value.items])
     return ()
+
+
+def stored_bytes(value: Stored) -> int:
+    """Give how many bytes a stored value holds of its own: tags, data, keys and patches; what it refers to is not."""
+    match value:
+        case Whole():
+            return len(value.tag) + len(value.data)
+        case Carried():
+            return 0
+        case Patch():
+            return len(value.tag) + len(value.frame)
+    size = sum(len(e.tag) + (len(e.data) if type(e) is Whole else 0) for e in _elements(value))
+    if isinstance(value, Edit):
+        return size + sum(len(key) for key, _ in value.changed) + sum(map(len, value.removed))
+    return size + sum(len(key) for key, _ in value.items) if isinstance(value, DictOf) else size
 
 
 def encode_value(value: Stored, base_index: Mapping[int, int]) -> list[Any]:

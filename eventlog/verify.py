@@ -1,16 +1,18 @@
 """Checking a log against FORMAT.md section 9: findings are yielded, never raised.
 
-Memory grows with the number of erased events and of streams that copies made, not with the log.
+Memory does not grow with the log, but for a bit for each position up to the last one erased, and for the streams that
+copies made.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import apsw
 
 from .chain import ChainCheck
+from .coverage import Coverage
 from .database import Database
 from .event import Head
 from .finding import Finding
@@ -35,14 +37,26 @@ SELECT type, CAST(name AS BLOB), CAST(tbl_name AS BLOB), rootpage, CAST(sql AS B
 _PROJECTIONS = "SELECT CAST(name AS BLOB) FROM projection"
 
 
-def verify_log(database: Database, reader: EventReader, *, anchor: Head | None) -> Iterator[Finding]:
-    """Check the file's structure, the events up to the present head, and the chain; given an anchor, that it has that.
+def verify_log(
+    database: Database, reader: EventReader, *, anchors: Collection[Head], quick: bool, coverage: Coverage
+) -> Iterator[Finding]:
+    """Check the file's structure, the events up to the present head, and the chain; and that it has the anchors.
 
     Reads in batches, with no transaction held between them, so that it can run beside writers.
+
+    Args:
+        database: the log.
+        reader: of its events.
+        anchors: heads that it had.
+        quick: only the chain and what it is made of: SQLite's own check is left out, and records that hold values are
+            hashed, but not decoded.
+        coverage: is told what is done.
     """
     with database.reading() as connection:
-        yield from list(_check_file(connection))
+        found = [] if quick else list(_check_sqlite(connection))
+        found += _check_file(connection)
         metas = all_rows(connection, _META)
+    yield from found
     if len(metas) != 1:
         yield Finding("meta", None, f"the table meta has {len(metas)} rows, not one")
         return
@@ -50,24 +64,28 @@ def verify_log(database: Database, reader: EventReader, *, anchor: Head | None) 
     if [type(value) for value in metas[0][1:]] != [int, bytes, bytes, int]:
         yield Finding("meta", None, "the table meta holds what it cannot hold")
         return
-    chain = ChainCheck(
-        database, reader, head=head, link=genesis_link(log_id=log_id, created_at=created_at), anchor=anchor
-    )
+    coverage.log_id = log_id
+    link = genesis_link(log_id=log_id, created_at=created_at)
+    chain = ChainCheck(database, reader, head=head, link=link, anchors=anchors, quick=quick, coverage=coverage)
     yield from chain.check()
     if chain.link != head_link:
         yield Finding("head", head, "the chain does not end in the link that the table meta holds")
-    yield from chain.check_anchor()
+    yield from chain.check_anchors()
     with database.reading() as connection:
-        yield from list(_check_streams(connection, chain.copied_streams))
+        found = list(_check_streams(connection, chain.copied_streams))
+    yield from found
 
 
-def _check_file(connection: apsw.Connection) -> Iterator[Finding]:
+def _check_sqlite(connection: apsw.Connection) -> Iterator[Finding]:
     try:
         for (line,) in connection.execute("PRAGMA integrity_check(100)"):
             if line != "ok":
                 yield Finding("sqlite", None, line)
     except (apsw.Error, UnicodeDecodeError) as e:
         yield Finding("sqlite", None, f"SQLite's own check stopped: {type(e).__name__}")
+
+
+def _check_file(connection: apsw.Connection) -> Iterator[Finding]:
     expected = {"application_id": APPLICATION_ID, "user_version": FORMAT_VERSION, "auto_vacuum": 2, "encoding": "UTF-8"}
     for name, value in expected.items():
         found = connection.pragma(name)

@@ -31,7 +31,7 @@ from .pending_writes import PendingWrites, WritesRow
 from .table import Table
 from .threads import Threads
 
-__all__ = ["BuiltIn"]
+__all__ = ["BuiltIn", "metadata_in_copy"]
 
 
 class BuiltIn:
@@ -195,7 +195,7 @@ class BuiltIn:
                 continue  # erased since: a later event removes what was copied
             # The record's own thread, which is not the copy's source if that is a copy itself.
             own = None if found[0] is None else self._keys.address(connection, found[0])
-            metadata = _for_thread(put.metadata, data.source_thread_id if own is None else own[0], event.thread_id)
+            metadata = metadata_in_copy(put.metadata, data.source_thread_id if own is None else own[0], event.thread_id)
             row = CheckpointRow(
                 stream, checkpoint_id, position, event.position, put.parent_id, hidden, found[2], metadata
             )
@@ -211,7 +211,7 @@ class BuiltIn:
                 self.threads.carry(connection, thread, created_at, last_activity)
 
 
-def _for_thread(metadata: bytes, source: str, target: str | None) -> bytes:
+def metadata_in_copy(metadata: bytes, source: str, target: str | None) -> bytes:
     """Give metadata as the copy has it: where it names its own thread, it names the new one."""
     unpacked: dict[str, Any] = unpack(metadata)
     if unpacked.get("thread_id") != source:

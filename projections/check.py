@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
 
@@ -28,14 +28,15 @@ _SUFFIX = "_check"
 _MAX_FINDINGS = 20
 
 
-def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
+def compare_with_rebuild(log: EventLog, progress: Callable[[int, int], None]) -> Iterator[Finding]:
     """Yield each row (the first 20 of a table) that is not what the log gives.
 
-    The rebuild goes into a private temporary database. Only the comparison itself holds a read transaction.
+    The rebuild goes into a private temporary database. Only the comparison itself holds a read transaction. `progress`
+    is told up to which position the rebuild is, and up to which it will be.
     """
     builtin = BuiltIn(log.reader, StreamKeys(), suffix=_SUFFIX)
     with log.database.scratch() as connection:
-        create_tables(connection, builtin, schema="scratch.")
+        create_tables(connection, builtin, schema="temp.")
         builtin.metadata_index.look(connection)
         position, more = 0, True
         while more:
@@ -54,8 +55,10 @@ def compare_with_rebuild(log: EventLog) -> Iterator[Finding]:
                     return
             if rows:
                 position = rows[-1][0]
+            head = log.reader.head(connection).position
             if more:
                 connection.execute("COMMIT")
+            progress(position, head)
         # Still in the transaction that saw the head: the tables and the log are of one moment.
         builtin.metadata_index.take_in_new(connection)
         yield from _check_tables(connection, builtin)
@@ -102,7 +105,7 @@ def _compare(connection: apsw.Connection, table: Table) -> Iterator[Finding]:
     # The names and keys are constants of this package. NOT INDEXED: an index could hide a row.
     which = f"WHERE {table.derived} ORDER BY {table.key}"
     live = connection.execute(f"SELECT * FROM main.{table.name} NOT INDEXED {which}")
-    rebuilt = connection.execute(f"SELECT * FROM scratch.{table.name}{_SUFFIX} {which}")
+    rebuilt = connection.execute(f"SELECT * FROM temp.{table.name}{_SUFFIX} {which}")
     findings = 0
     try:
         for found, expected in zip_longest(live, rebuilt):

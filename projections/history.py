@@ -109,6 +109,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.hidden = 0
 ORDER BY h.checkpoint_id DESC LIMIT 1"""
     _ALL_OF_STREAM = f"SELECT {COLUMNS} FROM history AS h WHERE h.stream = ? ORDER BY h.checkpoint_id"
+    # CROSS JOIN: the streams first, in the order of their index.
+    _ALL_OF_THREAD = f"""
+SELECT {COLUMNS} FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
+WHERE s.thread = ? ORDER BY s.checkpoint_ns, h.checkpoint_id"""
     _OF_RUN = f"SELECT {COLUMNS} FROM history AS h WHERE h.run_id = ? ORDER BY h.checkpoint_id, h.stream"
     # Pages newest first, strictly below a key.
     _PAGE_OF_STREAM = f"""
@@ -215,6 +219,10 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[CheckpointRow]:
         """Give all checkpoints of a stream, hidden ones too, by id."""
         return [checkpoint_row(r) for r in all_rows(connection, self._ALL_OF_STREAM, (stream,))]
+
+    def of_thread(self, connection: apsw.Connection, thread: int) -> list[CheckpointRow]:
+        """Give all checkpoints of a thread, hidden ones too, by namespace and id."""
+        return [checkpoint_row(r) for r in all_rows(connection, self._ALL_OF_THREAD, (thread,))]
 
     def of_run(self, connection: apsw.Connection, run_id: str) -> list[CheckpointRow]:
         """Give all checkpoints of a run, hidden ones too."""

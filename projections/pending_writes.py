@@ -45,6 +45,7 @@ class WritesRow(NamedTuple):
 _TYPES = row_types(int, bytes, *(int,) * 5)
 _COUNTS = row_types(int, int)
 _COLUMNS = "stream, checkpoint_id, applied, ordinal, position, writes, bytes"
+_COLUMNS_OF_W = "w." + _COLUMNS.replace(", ", ", w.")
 # How many checkpoints are asked for in one query: few forms of it, so that each is prepared once.
 _FEW = 16
 _MANY = 64
@@ -89,6 +90,12 @@ CREATE TABLE pending_writes@ (
     _OF_MANY = _of_so_many(_MANY)
     _OF_STREAM = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? ORDER BY checkpoint_id, applied, ordinal"
 
+    _STRAY = f"""
+SELECT {_COLUMNS_OF_W} FROM stream AS s CROSS JOIN pending_writes AS w ON w.stream = s.stream
+WHERE s.thread = ? AND NOT EXISTS (
+  SELECT 1 FROM history AS h NOT INDEXED WHERE h.stream = w.stream AND h.checkpoint_id = w.checkpoint_id)
+ORDER BY s.checkpoint_ns, w.checkpoint_id, w.applied, w.ordinal"""
+
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:
         """Add an event's writes."""
         connection.execute(self.sql(self.ADD), (row.stream, to_key(row.checkpoint_id), *row[2:]))
@@ -130,6 +137,10 @@ CREATE TABLE pending_writes@ (
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[WritesRow]:
         """Give all rows of a stream, by checkpoint, in the order in which they apply."""
         return [_row(r) for r in all_rows(connection, self._OF_STREAM, (stream,))]
+
+    def without_checkpoint(self, connection: apsw.Connection, thread: int) -> list[WritesRow]:
+        """Give the rows of a thread whose checkpoint is not there, neither to be seen nor hidden."""
+        return [_row(r) for r in all_rows(connection, self._STRAY, (thread,))]
 
 
 def _row(row: tuple[Any, ...]) -> WritesRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apsw
@@ -132,15 +132,17 @@ class Projector:
         for registered in self._registered:
             registered.join(connection, self._log, event)
 
-    def rebuild(self, name: str | None = None) -> None:
+    def rebuild(self, name: str | None = None, progress: Callable[[int, int], None] | None = None) -> None:
         """Rebuild the built-in projections (None), or the user's of that name, from the log.
+
+        `progress` is told up to which position the built-in ones are made, and up to which they will be.
 
         Raises:
             ConfigError: no projection of that name was given.
         """
         assert self._log is not None
         if name is None:
-            rebuild(self._log)
+            rebuild(self._log, progress)
             return
         for registered in self._registered:
             if registered.name == name:
@@ -148,6 +150,6 @@ class Projector:
                 return
         raise ConfigError(f"no projection {name!r} was given: there are {[r.name for r in self._registered]}")
 
-    def verify(self, log: EventLog) -> Iterator[Finding]:
+    def verify(self, log: EventLog, progress: Callable[[int, int], None]) -> Iterator[Finding]:
         """Yield every difference between the built-in projections and a rebuild."""
-        return compare_with_rebuild(log)
+        return compare_with_rebuild(log, progress)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable
 
 import apsw
 
@@ -52,7 +53,7 @@ class RebuildTakenOverError(LogBusyError):
 
 
 def create_tables(connection: apsw.Connection, builtin: BuiltIn, *, schema: str = "") -> None:
-    """Make the tables, in the main database or an attached one; and the one of declared keys, if it is not there.
+    """Make the tables, in the main database or another schema; and the one of declared keys, if it is not there.
 
     That one is no projection: it stays through rebuilds.
     """
@@ -68,10 +69,11 @@ def record_versions(connection: apsw.Connection, builtin: BuiltIn) -> None:
         connection.execute(_SET_VERSION, (table.name, table.schema_version))
 
 
-def rebuild(log: EventLog) -> int:
+def rebuild(log: EventLog, progress: Callable[[int, int], None] | None = None) -> int:
     """Make the built-in projections anew from the log; give the file's new generation.
 
-    Appends go on meanwhile, on the old tables. A kill leaves the old tables in place, and the next rebuild clears up.
+    `progress` is told up to which position they are made, and up to which they will be. Appends go on meanwhile, on the
+    old tables. A kill leaves the old tables in place, and the next rebuild clears up.
 
     Raises:
         RebuildTakenOverError: another rebuild was begun.
@@ -93,12 +95,17 @@ def rebuild(log: EventLog) -> int:
             rows, more = log.reader.page(connection, position, _BATCH)
             for row in rows:
                 _apply(shadow, connection, log, row)
+            head = log.reader.head(connection).position
             if not more:
                 shadow.metadata_index.take_in_new(connection)
                 generation = _swap(connection, shadow)
                 break
             position = rows[-1][0]
             connection.execute(_MARK_PROGRESS, (position,))
+        if progress is not None:
+            progress(position, head)
+    if progress is not None:
+        progress(head, head)
     try:
         with log.database.writing() as connection:
             _drop(connection, _OLD)

@@ -6,19 +6,23 @@ and was last active, its name and its metadata last until the thread is deleted,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import apsw
 
-from ..eventlog.sql import all_rows, one_row
+from ..eventlog.sql import all_rows, one_row, the_row
 from .ids import from_key
-from .table import OR_NULL, Table, check_row, row_types
+from .table import OR_NULL, Table, check_progress, check_row, row_types
 
 __all__ = ["ThreadRow", "Threads"]
 
 _BYTES = (bytes, OR_NULL)
 _TYPES = row_types(int, str, *(int,) * 5, (str, OR_NULL), *(_BYTES,) * 3)
+_FACTS = row_types(int, int, _BYTES)
+# A thread is listed while it has something, or was registered: then it has metadata, if only {}.
+_LISTED = "(checkpoints > 0 OR writes > 0 OR metadata IS NOT NULL)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +90,19 @@ LEFT JOIN history AS h NOT INDEXED ON h.stream = s.stream AND h.checkpoint_id = 
   SELECT checkpoint_id FROM history NOT INDEXED WHERE stream = s.stream AND hidden = 0
   ORDER BY checkpoint_id DESC LIMIT 1)"""
     _ONE = f"{_FROM} WHERE a.thread = ?"
+    _IN_ORDER = f"{_FROM} WHERE a.thread > ? ORDER BY a.thread LIMIT ?"
+    _COUNT = "SELECT count(*) FROM threads"
     # A thread is listed while it has something, or was registered: then it has metadata, if only {}.
     _PAGE = f"""
 {_FROM} WHERE a.thread IN (
   SELECT thread FROM threads
-  WHERE (checkpoints > 0 OR writes > 0 OR metadata IS NOT NULL)
+  WHERE {_LISTED}
     AND (?1 IS NULL OR (last_activity, thread) < (?1, ?2))
   ORDER BY last_activity DESC, thread DESC LIMIT ?3)
 ORDER BY a.last_activity DESC, a.thread DESC"""
+
+    _PAGE_IN_ORDER = f"""
+SELECT thread, last_activity, metadata FROM threads WHERE thread > ? AND {_LISTED} ORDER BY thread LIMIT ?"""
 
     def touch(
         self, connection: apsw.Connection, thread: int, at: int, *, checkpoints: int = 0, writes: int = 0, size: int = 0
@@ -130,10 +139,37 @@ ORDER BY a.last_activity DESC, a.thread DESC"""
         row = one_row(connection, self._ONE, (thread,))
         return None if row is None else _row(row)
 
+    def in_order(self, connection: apsw.Connection, *, after: int, limit: int) -> list[ThreadRow]:
+        """Give a page of threads, listed or not, by their keys, above one; keys are 1 and up."""
+        found = [_row(r) for r in all_rows(connection, self._IN_ORDER, (after, limit))]
+        check_progress(is_further=not found or found[-1].thread > after)
+        return found
+
+    def count(self, connection: apsw.Connection) -> int:
+        """Give how many threads there are, listed or not."""
+        count: int = the_row(connection, self._COUNT)[0]
+        return count
+
     def page(self, connection: apsw.Connection, *, below: tuple[int, int] | None, limit: int) -> list[ThreadRow]:
         """Give a page of threads, newest activity first, strictly below a (last_activity, thread)."""
         last_activity, thread = below or (None, None)
         return [_row(r) for r in all_rows(connection, self._PAGE, (last_activity, thread, limit))]
+
+    def page_in_order(
+        self, connection: apsw.Connection, after: int, limit: int, *, holding: Sequence[Sequence[bytes]] = ()
+    ) -> list[tuple[int, int, bytes | None]]:
+        """Give (thread, last_activity, metadata) of listed threads, by their keys, above one.
+
+        With `holding`, only those whose packed metadata holds one, at least, of each of these.
+        """
+        conditions = "".join(f" AND ({' OR '.join(['instr(metadata, ?)'] * len(some))})" for some in holding)
+        sought = [one for some in holding for one in some]
+        sql = self._PAGE_IN_ORDER.replace(" ORDER BY", f"{conditions} ORDER BY")
+        rows = all_rows(connection, sql, (after, *sought, limit))
+        for row in rows:
+            check_row(row, _FACTS)
+        check_progress(is_further=not rows or rows[-1][0] > after)
+        return rows
 
 
 def _row(row: tuple[Any, ...]) -> ThreadRow:

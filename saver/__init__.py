@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..eventlog.rekeying import rekey
+from .retention import Retention
 from .saver import EventLogSaver
 from .threads import ThreadInfo
 from .verifying import CheckpointFinding
 
-__all__ = ["CheckpointFinding", "EventLogSaver", "ThreadInfo", "rekey"]
+__all__ = ["CheckpointFinding", "EventLogSaver", "Retention", "ThreadInfo", "rekey"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from langgraph.checkpoint.base import (
 )
 
 from ..eventlog.aio import AsyncClosing, iterate, run
+from ..eventlog.coverage import Coverage
 from ..eventlog.event import Head
 from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
@@ -57,8 +58,17 @@ class AsyncTwins(AsyncClosing):
         def get_delta_channel_history(
             self, *, config: RunnableConfig, channels: Sequence[str]
         ) -> Mapping[str, DeltaChannelHistory]: ...
-        def rebuild(self, projection: str | None = None) -> None: ...
-        def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]: ...
+        def rebuild(
+            self, projection: str | None = None, *, progress: Callable[[int, int], None] | None = None
+        ) -> None: ...
+        def verify(
+            self,
+            *,
+            anchor: Head | None = None,
+            anchors: Collection[Head] = (),
+            quick: bool = False,
+            coverage: Coverage | None = None,
+        ) -> Iterator[Finding]: ...
         def setup(self) -> None: ...
 
     async def aget(self, config: RunnableConfig) -> Checkpoint | None:
@@ -119,13 +129,22 @@ class AsyncTwins(AsyncClosing):
         """Async `get_delta_channel_history`."""
         return await run(partial(self.get_delta_channel_history, config=config, channels=channels))
 
-    async def arebuild(self, projection: str | None = None) -> None:
-        """Async `rebuild`."""
-        await run(self.rebuild, projection)
+    async def arebuild(
+        self, projection: str | None = None, *, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Async `rebuild`; the progress is told in a worker thread."""
+        await run(partial(self.rebuild, projection, progress=progress))
 
-    async def averify(self, *, anchor: Head | None = None) -> AsyncIterator[Finding]:
-        """Async `verify`."""
-        async for finding in iterate(self.verify(anchor=anchor)):
+    async def averify(
+        self,
+        *,
+        anchor: Head | None = None,
+        anchors: Collection[Head] = (),
+        quick: bool = False,
+        coverage: Coverage | None = None,
+    ) -> AsyncIterator[Finding]:
+        """Async `verify`; the coverage is told in a worker thread."""
+        async for finding in iterate(self.verify(anchor=anchor, anchors=anchors, quick=quick, coverage=coverage)):
             yield finding
 
     async def asetup(self) -> None:

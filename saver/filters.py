@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from ..eventlog.errors import ConfigError
+from ..eventlog.plain import PlainDataError, pack
 from ..projections.history import INDEXED
 from ..projections.metadata import IndexKey, field, index_key, run_key
 
-__all__ = ["Matches", "check_declared", "compile_filter", "index_keys"]
+__all__ = ["Matches", "check_declared", "compile_filter", "index_keys", "needles"]
 
 Matches = Callable[[Mapping[str, Any]], bool]
 
@@ -19,6 +21,8 @@ Matches = Callable[[Mapping[str, Any]], bool]
 _KEY = re.compile(r"[a-zA-Z0-9_.-]+")
 # Only what compares as Python's own do: other types may find themselves equal to anything.
 _INDEXED_TYPES = (str, int, float, bool)
+# With which of these msgpack begins what is none of its own types: an object, or a large integer.
+_EXTENSIONS = tuple(bytes([first]) for first in (0xC7, 0xC8, 0xC9, 0xD4, 0xD5, 0xD6, 0xD7, 0xD8))
 
 
 def compile_filter(filter: Mapping[str, Any] | None) -> Matches | None:
@@ -43,6 +47,41 @@ def compile_filter(filter: Mapping[str, Any] | None) -> Matches | None:
         return all(_equal(field(metadata, key), value) for key, value in wanted.items())
 
     return matches
+
+
+def needles(filter: Mapping[str, Any] | None) -> list[tuple[bytes, ...]]:
+    """Give what metadata that matches, packed by `plain.pack`, holds as it stands: of each tuple one, at least.
+
+    What holds them may still not match. So most of what does not need not be unpacked.
+    """
+    found: list[tuple[bytes, ...]] = []
+    for key, value in (filter or {}).items():
+        wanted = _comparable(value)
+        if wanted is None:
+            continue  # also matches what is not there
+        if "." in key:
+            found.append((pack(key), pack(key.partition(".")[0])))
+            continue
+        forms = _packed_forms(wanted)
+        found.append((pack(key),) if forms is None else tuple(pack(key) + form for form in (*forms, *_EXTENSIONS)))
+    return found
+
+
+def _packed_forms(wanted: Any) -> set[bytes] | None:
+    """Give how plain values that are equal to one are packed; None if there may be many ways."""
+    try:
+        if type(wanted) is str:
+            return {pack(wanted)}
+        if type(wanted) in (int, float, bool):
+            forms: list[Any] = [wanted]
+            for kind in (int, float, bool):
+                with contextlib.suppress(OverflowError, ValueError):  # infinity, NaN, a large integer
+                    forms.append(kind(wanted))
+            forms += [0.0, -0.0] if wanted == 0 else []
+            return {pack(form) for form in forms if form == wanted}
+    except PlainDataError:
+        pass  # a large integer, or text that is none: compared one by one
+    return None
 
 
 def index_keys(filter: Mapping[str, Any] | None) -> dict[str, IndexKey]:

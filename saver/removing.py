@@ -5,7 +5,7 @@ It is recorded as effects, never as rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import apsw
 
@@ -27,7 +27,7 @@ def may_be_delta(channel: str) -> bool:
 
 
 class Remover:
-    """Decides what a deletion removes. Each method gives a function for `EventLog.transact`.
+    """Decides what a deletion removes. Each of its first three methods gives a function for `EventLog.transact`.
 
     None means nothing to do.
     """
@@ -59,7 +59,7 @@ class Remover:
             for run_id in run_ids:
                 for row in self._views.history.of_run(connection, run_id):
                     doomed.setdefault(row.stream, set()).add(row.checkpoint_id)
-            removals = [self._remove(connection, stream, ids) for stream, ids in doomed.items()]
+            removals = [self.removal(connection, stream, ids) for stream, ids in doomed.items()]
             effective = tuple(r for r in removals if r.removed or r.hidden)
             return NewEvent(DeleteForRuns(tuple(run_ids), effective)) if effective else None
 
@@ -88,19 +88,14 @@ class Remover:
 
         return decide
 
-    def _keep_latest(self, connection: apsw.Connection, stream: int) -> Removal | None:
-        latest = self._views.history.latest(connection, stream)
-        keep = "" if latest is None else latest.checkpoint_id
-        rows = self._views.history.of_stream(connection, stream)
-        doomed = {row.checkpoint_id for row in rows if row.checkpoint_id != keep}
-        removal = self._remove(connection, stream, doomed)
-        return removal if removal.removed or removal.hidden else None
+    def removal(self, connection: apsw.Connection, stream: int, doomed: Collection[str]) -> Removal:
+        """Say what removing `doomed` comes to, in a stream, on a connection that may be only for reading.
 
-    def _remove(self, connection: apsw.Connection, stream: int, doomed: set[str]) -> Removal:
-        """Say what removing `doomed` comes to, in a stream: hidden checkpoints that nobody needs any more go, too."""
+        What surviving checkpoints need of it is hidden; hidden checkpoints that nobody needs any more go, too.
+        """
         rows = self._views.history.of_stream(connection, stream)
         hidden = {row.checkpoint_id for row in rows if row.hidden}
-        going = doomed | hidden
+        going = hidden.union(doomed)
         needed = self._needed(connection, [row for row in rows if row.checkpoint_id not in going], going)
         address = self._log.keys.address(connection, stream)
         if address is None:
@@ -108,8 +103,18 @@ class Remover:
         return Removal(
             *address,
             removed=tuple(row.checkpoint_id for row in rows if row.checkpoint_id in going - needed),
-            hidden=tuple(row.checkpoint_id for row in rows if row.checkpoint_id in (doomed & needed) - hidden),
+            hidden=tuple(
+                row.checkpoint_id for row in rows if row.checkpoint_id in needed.intersection(doomed) - hidden
+            ),
         )
+
+    def _keep_latest(self, connection: apsw.Connection, stream: int) -> Removal | None:
+        latest = self._views.history.latest(connection, stream)
+        keep = "" if latest is None else latest.checkpoint_id
+        rows = self._views.history.of_stream(connection, stream)
+        doomed = {row.checkpoint_id for row in rows if row.checkpoint_id != keep}
+        removal = self.removal(connection, stream, doomed)
+        return removal if removal.removed or removal.hidden else None
 
     def _needed(self, connection: apsw.Connection, survivors: list[CheckpointRow], going: set[str]) -> set[str]:
         # Only those right behind what goes need asking: what a later survivor needs of it leads past one of these.

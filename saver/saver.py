@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -20,6 +20,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ..eventlog.coverage import Coverage
 from ..eventlog.errors import (
     BaseErasedError,
     ConfigError,
@@ -352,24 +353,34 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     def _remover(self) -> Remover:
         return Remover(self.log, self._core.views)
 
-    def rebuild(self, projection: str | None = None) -> None:
+    def rebuild(self, projection: str | None = None, *, progress: Callable[[int, int], None] | None = None) -> None:
         """Make the built-in projections, or the user's of that name, anew from the log, while graphs go on.
+
+        `progress` is told up to which position the built-in ones are made, and up to which they will be.
 
         Raises:
             ProjectionError: the user's failed, or cannot be rebuilt because events have been erased.
         """
-        self._core.projector.rebuild(projection)
+        self._core.projector.rebuild(projection, progress)
 
-    def verify(self, *, anchor: Head | None = None) -> Iterator[Finding]:
+    def verify(
+        self,
+        *,
+        anchor: Head | None = None,
+        anchors: Collection[Head] = (),
+        quick: bool = False,
+        coverage: Coverage | None = None,
+    ) -> Iterator[Finding]:
         """Yield what `log.verify` does, and then a CheckpointFinding for every checkpoint that cannot be read for it.
 
-        All others can be. Reads the file as if for the first time, whatever this saver has in memory.
+        All others can be. Reads the file as if for the first time, whatever this saver has in memory. A `quick` check
+        does not say which checkpoints are affected.
         """
         damaged = False
-        for finding in self.log.verify(anchor=anchor):
+        for finding in self.log.verify(anchor=anchor, anchors=anchors, quick=quick, coverage=coverage):
             damaged = True
             yield finding
-        if damaged:
+        if damaged and not quick:
             try:
                 yield from affected_checkpoints(self._core)
             except (LogDamagedError, NotAnEventLogError) as e:

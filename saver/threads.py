@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import apsw
@@ -17,7 +18,7 @@ from ..eventlog.plain import pack, unpack
 from ..projections.threads import ThreadRow
 from .config import Address, text
 from .copying import Copier
-from .filters import Matches, compile_filter
+from .filters import Matches, compile_filter, needles
 from .serialising import dump_metadata, load_metadata
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = ["ThreadInfo", "ThreadMethods"]
 
 _PAGE = 64
 _MAX_PAGE = 1024
+_SCANNED = 20_000  # threads at a time, when all are gone through
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -104,6 +106,12 @@ class ThreadMethods:
             raise ConfigError(f"thread {as_text!r} was deleted while it was being registered")
         return self._info(row)
 
+    def thread(self, thread_id: Any) -> ThreadInfo | None:
+        """Give a thread that has been active or registered, and not deleted since; None if it is not there."""
+        with self._core.log.database.reading() as connection:
+            row = self._row(connection, text(thread_id, "thread_id"))
+        return None if row is None else self._info(row)
+
     def threads(
         self,
         *,
@@ -121,28 +129,45 @@ class ThreadMethods:
         check_limit(limit)
         matches = compile_filter(metadata)
         self._core.log.database  # noqa: B018  raises now, not at the first thread, if the saver is closed
-        return self._threads(limit, None if before is None else before.key, matches)
+        below = None if before is None else before.key
+        if matches is None:
+            return islice(self._threads(limit, below), limit)
+        return islice(self._matching_threads(matches, needles(metadata), below), limit)
 
-    def _threads(
-        self, limit: int | None, below: tuple[int, int] | None, matches: Matches | None
-    ) -> Iterator[ThreadInfo]:
-        size = _PAGE if limit is None or matches is not None else min(limit, _PAGE)
-        left = limit
-        while left is None or left > 0:
+    def _threads(self, limit: int | None, below: tuple[int, int] | None) -> Iterator[ThreadInfo]:
+        size = _PAGE if limit is None else min(limit, _PAGE)
+        while size:
             with self._core.log.database.reading() as connection:
                 rows = self._core.views.threads.page(connection, below=below, limit=size)
-            for row in rows:
-                info = self._info(row)
-                if matches is None or matches(info.metadata):
-                    yield info
-                    if left is not None:
-                        left -= 1
-                        if left == 0:
-                            return
+            yield from map(self._info, rows)
             if len(rows) < size:
                 return
             below = (rows[-1].last_activity, rows[-1].thread)
             size = min(2 * size, _MAX_PAGE)
+
+    def _matching_threads(
+        self, matches: Matches, holding: Sequence[Sequence[bytes]], below: tuple[int, int] | None
+    ) -> Iterator[ThreadInfo]:
+        """Yield threads that match: found in one pass over what all of them are registered with, then put in order."""
+        found = []
+        last = 0
+        while True:
+            with self._core.log.database.reading() as connection:
+                rows = self._core.views.threads.page_in_order(connection, last, _SCANNED, holding=holding)
+            for thread, last_activity, metadata in rows:
+                if matches({} if metadata is None else load_metadata(self.serde, metadata)):
+                    found.append((last_activity, thread))
+            if len(rows) < _SCANNED:
+                break
+            last = rows[-1][0]
+        found = sorted((key for key in found if below is None or key < below), reverse=True)
+        for first in range(0, len(found), _PAGE):
+            with self._core.log.database.reading() as connection:
+                views = self._core.views.threads
+                page = [views.one(connection, thread) for _, thread in found[first : first + _PAGE]]
+            # It may have been deleted, or registered anew, since it was found.
+            infos = [self._info(row) for row in page if row is not None]
+            yield from (info for info in infos if matches(info.metadata))
 
     def fork_thread(
         self, config: RunnableConfig, target_thread_id: Any, metadata: Mapping[str, Any] | None = None
@@ -183,6 +208,10 @@ class ThreadMethods:
     ) -> ThreadInfo:
         """Async `register_thread`."""
         return await run(self.register_thread, thread_id, name, metadata)
+
+    async def athread(self, thread_id: Any) -> ThreadInfo | None:
+        """Async `thread`."""
+        return await run(self.thread, thread_id)
 
     async def athreads(
         self,

@@ -64,7 +64,8 @@ for _name, _module in verb_modules():
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; give its exit code. Errors of the log go to stderr, in a line or two."""
     try:
-        app(arguments)
+        # Also with `python -m`: help and completion speak of the command.
+        app(arguments, prog_name=app.info.name)
     except SystemExit as e:
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except ConfigError as e:

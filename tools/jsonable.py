@@ -9,7 +9,7 @@
 | a tuple, set, deque ... | an array |
 | a date or time | ISO 8601 |
 | NaN and infinities | {"float": "nan"} |
-| what was not decoded | {"undecoded": tag, "size": bytes, "why": ...} |
+| what was not decoded | {"undecoded": tag, "size": bytes, "why": ..., "sha256": ...} |
 | anything else | {"repr": its repr} |
 """
 
@@ -74,7 +74,7 @@ def _fields(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, type):
         return None
     if isinstance(value, Undecoded):
-        return {"undecoded": value.tag, "size": value.size, "why": value.why}
+        return {"undecoded": value.tag, "size": value.size, "why": value.why, "sha256": value.sha256}
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from .jsonable import jsonable
 
-__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "table"]
+__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "safe_line", "say", "table"]
 
 _PLAIN_WIDTH = 120  # where there is no terminal
 # All controls but newline and tab, and what changes the direction of text.
@@ -35,11 +35,21 @@ def safe(value: Any) -> Text:
     return Text(_UNSAFE.sub(lambda m: m[0].encode("unicode_escape").decode(), str(value)))
 
 
+def safe_line(value: Any) -> Text:
+    """Do as `safe`, and show line breaks and tabs as they are written in JSON: for names, which are one line."""
+    return Text(safe(value).plain.replace("\n", "\\n").replace("\t", "\\t"))
+
+
 def console() -> Console:
     """Give what prints for people: colours on a terminal only, and as wide as that; no markup."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     return Console(markup=False, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+
+
+def say(value: Any) -> None:
+    """Print a line, whatever is in it, for people; a long one is not broken."""
+    console().print(safe(value), soft_wrap=True)
 
 
 def table(*columns: str, title: str | None = None) -> Table:

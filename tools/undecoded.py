@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,13 @@ class Undecoded:
         tag: what its serializer called it.
         size: of its bytes.
         why: it was not decoded; does not quote it.
+        sha256: of its bytes, in hexadecimal: tells whether it is the same as another.
     """
 
     tag: str
     size: int
     why: str
+    sha256: str
 
     def __str__(self) -> str:
         return f"<{self.size:,} bytes of {self.tag}: {self.why}>"
@@ -50,4 +53,4 @@ class UndecodedSerializer(SerializerProtocol):
                 why = "a pickle, which could run any code"
             else:
                 why = f"not readable by this serializer ({type(e).__name__})"
-            return Undecoded(tag, len(stored), why)
+            return Undecoded(tag, len(stored), why, hashlib.sha256(stored).hexdigest())

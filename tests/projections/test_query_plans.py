@@ -36,8 +36,9 @@ PAGES = {
     "MetadataIndex.history": "history USING PRIMARY KEY ((stream,checkpoint_id)>(?,?))",
 }
 # Threads are paged by their last activity, without an index: there are as many rows as threads, and each append would
-# move one. The declared keys are few. A lineage goes through the ancestors that it has found itself.
-SCANS = {"Threads.page", "MetadataIndex.declared", "History.lineage"}
+# move one; they are counted for whoever goes through all of them. The declared keys are few. A lineage goes through the
+# ancestors that it has found itself.
+SCANS = {"Threads.page", "Threads.count", "MetadataIndex.declared", "History.lineage"}
 
 
 @pytest.fixture

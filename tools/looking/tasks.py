@@ -1,0 +1,129 @@
+"""Which nodes ran, wrote, and are next: read from what a checkpoint holds, without the graph.
+
+A node that an edge started leaves the versions that it has seen; what a task wrote names the node in its path. Sends
+name theirs. Of tasks that a function called, only the node in which that happened is known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["TASKS", "Next", "is_inner", "next_tasks", "node_of_path", "nodes_that_ran", "sends_in"]
+
+TASKS = "__pregel_tasks"
+_PULL = "~__pregel_pull, "
+_PUSH = re.compile(r"~__pregel_push, (\d{1,10})\b")
+_CALL = re.compile(r"~__pregel_push, ~__pregel_(?:pull|push), (.*?), \d{10}\b")
+_BRANCH = "branch:to:"
+_JOIN = re.compile(r"join:(.+):([^:]+)")
+_START = "__start__"
+# LangGraph's own entries among the versions that nodes have seen.
+_NO_NODES = frozenset({"__input__", "__interrupt__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """A task that is to run next, as far as a checkpoint tells.
+
+    Attributes:
+        node: its node.
+        why: "edge", "send" or "input".
+        argument: what is sent to it, with a send.
+    """
+
+    node: str
+    why: str
+    argument: Any = None
+
+
+def is_inner(channel: str) -> bool:
+    """Tell whether a channel only starts nodes: LangGraph's own, which come and go at every step."""
+    return channel.startswith(("branch:", "join:"))
+
+
+def nodes_that_ran(before: Any, after: Any, paths: Iterable[str], sends: Sequence[Any]) -> list[str]:
+    """Give the nodes that ran between a checkpoint's parent and itself.
+
+    Args:
+        before: the parent's `versions_seen`; None: there is no parent.
+        after: its own.
+        paths: task paths of the writes at the parent.
+        sends: the parent's, see `sends_in`.
+    """
+    seen_before = before if isinstance(before, Mapping) else {}
+    seen = after if isinstance(after, Mapping) else {}
+    ran = [str(node) for node, saw in seen.items() if node not in _NO_NODES and seen_before.get(node) != saw]
+    # Who was sent to sees no channel's version.
+    ran += [node for path in paths if (node := _pushed(path, sends)) is not None]
+    return sorted(set(ran))
+
+
+def node_of_path(path: str, sends: Sequence[Any] = ()) -> str | None:
+    """Give the node of a task from its path; None if that does not tell."""
+    return path.removeprefix(_PULL) if path.startswith(_PULL) else _pushed(path, sends)
+
+
+def _pushed(path: str, sends: Sequence[Any]) -> str | None:
+    sent = _PUSH.match(path)
+    if sent is not None:
+        number = int(sent[1])
+        node = getattr(sends[number], "node", None) if number < len(sends) else None
+        return node if isinstance(node, str) else None
+    called = _CALL.match(path)
+    return None if called is None else called[1]
+
+
+def sends_in(channel_values: Mapping[str, Any]) -> list[Any]:
+    """Give the sends that a checkpoint holds, in the order in which their tasks are numbered."""
+    held = channel_values.get(TASKS)
+    # Older versions of LangGraph kept (seen, sends).
+    if isinstance(held, tuple) and len(held) == 2 and isinstance(held[1], list):
+        held = held[1]
+    return list(held) if isinstance(held, list | tuple) else []
+
+
+def next_tasks(checkpoint: Mapping[str, Any]) -> list[Next]:
+    """Give what is to run after a checkpoint, as far as it tells: without the graph, not all of it may be known."""
+    values = checkpoint.get("channel_values") or {}
+    versions = checkpoint.get("channel_versions") or {}
+    seen = checkpoint.get("versions_seen") or {}
+    found = [
+        Next(send.node, "send", send.arg)
+        for send in sends_in(values)
+        if isinstance(getattr(send, "node", None), str) and hasattr(send, "arg")
+    ]
+    for channel, value in values.items():
+        node = _triggered(channel, value)
+        if node is not None and _is_news(versions.get(channel), _version_seen(seen, node, channel)):
+            found.append(Next(node, "input" if channel == _START else "edge"))
+    return found
+
+
+def _triggered(channel: str, value: Any) -> str | None:
+    """Give the node that a channel with a value starts."""
+    if channel == _START:
+        return _START
+    if channel.startswith(_BRANCH):
+        return channel.removeprefix(_BRANCH)
+    join = _JOIN.fullmatch(channel)
+    # A join waits for all of its nodes; those that have come are its value.
+    if join is not None and isinstance(value, set | frozenset | list | tuple) and set(join[1].split("+")) <= set(value):
+        return join[2]
+    return None
+
+
+def _version_seen(seen: Any, node: str, channel: str) -> Any:
+    of_node = seen.get(node) if isinstance(seen, Mapping) else None
+    return of_node.get(channel) if isinstance(of_node, Mapping) else None
+
+
+def _is_news(version: Any, seen: Any) -> bool:
+    if seen is None or version is None:
+        return True
+    try:
+        return bool(version > seen)
+    except TypeError:
+        return bool(version != seen)
