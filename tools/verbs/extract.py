@@ -21,9 +21,7 @@ __all__ = ["EXAMPLES", "PANEL", "Rename", "Threads", "Where", "command"]
 PANEL = "Move"
 EXAMPLES = "`langgraph-eventlog extract agent.db acme.db --where customer=acme --check`"
 
-Threads = Annotated[
-    list[str] | None, typer.Argument(metavar="[THREAD]...", help="Ids of threads.", show_default=False)
-]
+Threads = Annotated[list[str] | None, typer.Argument(metavar="[THREAD]...", help="Ids of threads.", show_default=False)]
 Where = Annotated[
     list[str] | None,
     typer.Option(
@@ -94,4 +92,3 @@ def command(
         complain(ConfigError(f"thread {thread_id!r} has gone on meanwhile, and stays in {file}"))
     if stay:
         raise typer.Exit(EXIT_FOUND)
-

@@ -54,9 +54,7 @@ def command(
         keys = [*origin._core.views.metadata_index.names]
         with open_log_to_change(file, key_file=key_file, indexed_metadata=keys) as log:
             with progress("taking threads in", None) as bar:
-                merged = merge(
-                    log, origin, chosen, rename=renames(rename, chosen), progress=lambda done, _: bar(done)
-                )
+                merged = merge(log, origin, chosen, rename=renames(rename, chosen), progress=lambda done, _: bar(done))
             findings = [*check_provenance(log, origin)] if check else []
     if as_json:
         found = [{"code": f.code, "position": f.position, "message": f.message} for f in findings]
