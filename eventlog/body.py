@@ -24,9 +24,11 @@ from .event import (
     PutWrites,
     Removal,
     Restate,
+    RestateWrites,
     Thread,
     Write,
     put_of,
+    writes_of,
 )
 from .plain import PlainDataError, pack, unpack
 from .value import Carried, Stored, ValueFormatError, Whole, bases_of_value, decode_value, encode_value
@@ -56,6 +58,7 @@ _KINDS: dict[type, Kind] = {
     Carry: Kind.CARRY,
     Compaction: Kind.COMPACTION,
     Restate: Kind.RESTATE,
+    RestateWrites: Kind.RESTATE_WRITES,
 }
 
 
@@ -78,7 +81,8 @@ def stored_values(data: EventData) -> list[Stored]:
     if put is not None:
         values = [*put.channels.values(), put.channel_versions, put.versions_seen]
         return values if put.rest is None else [*values, put.rest]
-    return [write.value for write in data.writes] if isinstance(data, PutWrites) else []
+    writes = writes_of(data)
+    return [] if writes is None else [write.value for write in writes.writes]
 
 
 def bases_of(data: EventData) -> frozenset[int]:
@@ -123,6 +127,8 @@ def _to_array(data: EventData, index: Mapping[int, int]) -> list[Any]:
             ]
         case Restate():
             return [data.hidden, *_to_array(data.put, index)]
+        case RestateWrites():
+            return [data.applied, data.ordinal, *_to_array(data.writes, index)]
         case DeleteThread():
             return [data.checkpoints, data.writes]
         case DeleteForRuns():
@@ -297,6 +303,7 @@ _DECODERS: dict[int, tuple[Callable[[list[Any], tuple[int, ...]], EventData], in
     Kind.CARRY: (lambda a, _: Carry(_str(a[0]), a[1]), 2),
     Kind.COMPACTION: (lambda a, _: Compaction(_dict(a[0]), _ranges(a[1]), _int(a[2])), 3),
     Kind.RESTATE: (lambda a, bases: Restate(_bool(a[0]), _put(a[1:], bases)), 9),
+    Kind.RESTATE_WRITES: (lambda a, bases: RestateWrites(_int(a[0]), _int(a[1]), _put_writes(a[2:], bases)), 6),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator
 from itertools import islice, product
 from operator import le
@@ -12,7 +13,7 @@ import apsw
 from .coverage import Coverage
 from .database import Database
 from .errors import CorruptRecordError
-from .event import Compaction, Head, Kind
+from .event import ERASABLE, Compaction, Head, Kind
 from .finding import Finding
 from .integrity import digest_of, inner_of, leaf_of, link_of
 from .positions import PositionSet, merged
@@ -27,6 +28,8 @@ _ROWS = """
 SELECT e.position, e.recorded_at, e.kind, e.stream, e.record, e.digest, e.link, s.thread, t.thread_id, s.checkpoint_ns
 FROM event AS e NOT INDEXED LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN thread AS t ON t.thread = s.thread
 WHERE e.position > ? ORDER BY e.position LIMIT ?"""
+_LATER_COMPACTIONS = f"""
+{_ROWS.partition("WHERE")[0]}WHERE e.position > ? AND e.kind = {Kind.COMPACTION} ORDER BY e.position LIMIT ?"""
 _STUBS = "SELECT position, kind, inner FROM erased NOT INDEXED WHERE position > ? AND position <= ? ORDER BY position"
 _BEYOND = "SELECT (SELECT max(position) FROM event), (SELECT max(position) FROM erased)"
 _BEFORE = "SELECT (SELECT min(position) FROM event), (SELECT min(position) FROM erased)"
@@ -36,9 +39,8 @@ _STUB = (int, int, bytes)
 _TEXT = (str, NoneType)
 _INTEGER = (int, NoneType)
 _SANE = frozenset(product(*((int,),) * 3, _INTEGER, *((bytes,),) * 3, _INTEGER, _TEXT, _TEXT)) | {_STUB}
-_KINDS_ERASED = (Kind.PUT, Kind.PUT_WRITES)
 # Nearly all of a log, and nothing in them matters to the chain but their digest.
-_KINDS_OF_VALUES = frozenset((Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE))
+_KINDS_OF_VALUES = frozenset((Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE, Kind.RESTATE_WRITES))
 _MAX_UNDECLARED = 1000
 
 
@@ -100,8 +102,27 @@ class ChainCheck:
             self._coverage.tell("chain", self._after, self._head)
         self._coverage.head = Head(self._head, self.link)
         yield from self._check_end()
+        if any(True for _ in self._stubs):
+            self._take_in_later_compactions()
         for position in islice(self._stubs, _MAX_UNDECLARED):
             yield Finding("erased", position, "it was erased, but no compaction says so")
+
+    def _take_in_later_compactions(self) -> None:
+        """Look for what has been erased since the check began: compactions beyond its head say so."""
+        after, more = self._head, True
+        while more:
+            with self._database.reading() as connection:
+                rows, more = page_of_rows(connection, _LATER_COMPACTIONS, (after, _BATCH), _BATCH, sized=4)
+            for row in rows:
+                if row[0] <= after:
+                    return  # a damaged tree, which has been found already
+                # A damaged one is for the next check to find: this one ends before it.
+                with contextlib.suppress(CorruptRecordError):
+                    data = self._reader.to_event((*row, None)).data
+                    assert isinstance(data, Compaction)
+                    for first, last in _declared(data, row[0]):
+                        self._stubs.remove(first, last)
+                after = row[0]
 
     def _check_batch(self, connection: apsw.Connection, after: int) -> list[Finding]:
         rows, more = page_of_rows(connection, _ROWS, (after, _BATCH), _BATCH, sized=4)
@@ -150,7 +171,7 @@ class ChainCheck:
 
     def _check_stub(self, row: tuple[int, int, bytes], found: list[Finding]) -> None:
         position, kind, inner = row
-        if kind not in _KINDS_ERASED:
+        if kind not in ERASABLE:
             found.append(Finding("erased", position, f"an event of kind {kind} is never erased"))
         self._stubs.add(position)
         self.link = link_of(self.link, leaf_of(position=position, kind=kind, inner=inner))
@@ -181,7 +202,7 @@ class ChainCheck:
             return
         if isinstance(event.data, Compaction):
             # What is declared erased has its stub before this event, and no other compaction declares it.
-            declared = merged((max(first, 1), min(last, event.position)) for first, last in event.data.erased)
+            declared = _declared(event.data, event.position)
             wrong = [p for first, last in declared if (p := self._stubs.first_missing(first, last)) is not None]
             if wrong:
                 what = f"it says that it erased event {wrong[0]}, which is not so"
@@ -212,3 +233,8 @@ class ChainCheck:
                 )
             else:
                 self._coverage.hold(anchor, unbroken_after=broken)
+
+
+def _declared(data: Compaction, position: int) -> list[tuple[int, int]]:
+    """Give what a compaction at a position says that it erased."""
+    return merged((max(first, 1), min(last, position)) for first, last in data.erased)

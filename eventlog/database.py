@@ -215,6 +215,26 @@ class Database:
                         for (name,) in all_rows(connection, "SELECT name FROM temp.sqlite_schema WHERE type = 'table'"):
                             connection.execute(f'DROP TABLE temp."{name}"')
 
+    @contextlib.contextmanager
+    def maintaining(self, *, busy_timeout_ms: int) -> Iterator[apsw.Connection]:
+        """A connection of its own that may write, outside of a transaction, and not under the write lock.
+
+        For what waits for other connections, which the threads of this process need not wait for. Not for a private
+        log, nor one that is open for reading only.
+        """
+        with self._pool:
+            self._check_open()
+            self._readers_in_use += 1
+        try:
+            with self.translating():
+                connection = self._connect(writer=True, busy_timeout_ms=busy_timeout_ms)
+                try:
+                    yield connection
+                finally:
+                    connection.close()
+        finally:
+            self._leave_pool()
+
     def _take_reader(self) -> apsw.Connection:
         with self._pool:
             self._check_open()
@@ -242,7 +262,7 @@ class Database:
             self._readers_in_use -= 1
             self._pool_changed.notify_all()
 
-    def _connect(self, *, writer: bool) -> apsw.Connection:
+    def _connect(self, *, writer: bool, busy_timeout_ms: int | None = None) -> apsw.Connection:
         immutable = False
         if self.private:
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
@@ -255,7 +275,7 @@ class Database:
         connection = connect(
             self.path,
             flags=flags,
-            busy_timeout_ms=self.busy_timeout_ms,
+            busy_timeout_ms=self.busy_timeout_ms if busy_timeout_ms is None else busy_timeout_ms,
             synchronous=self._synchronous,
             writer=writer and not self.read_only,
             immutable=immutable,

@@ -15,6 +15,7 @@
     |   `-- RecordTooLargeError    it can, but not in one record; nothing was appended
     |-- DecodingError              the serializer at hand cannot read what is stored (also a ValueError)
     |-- BaseErasedError            a delta's base went away meanwhile (the saver encodes again)
+    |-- EventErasedError           an event that was read before has been erased, and what its values are made of
     |-- ProjectionError            a projection failed; nothing was appended
     `-- ConfigError                what was passed in cannot be what was meant (also a ValueError)
         `-- ThreadExistsError      the thread to be created is already there
@@ -36,6 +37,7 @@ __all__ = [
     "CorruptRecordError",
     "DecodingError",
     "EncodingError",
+    "EventErasedError",
     "EventLogError",
     "LogBusyError",
     "LogClosedError",
@@ -160,6 +162,17 @@ class BaseErasedError(EventLogError):
     def __init__(self, positions: tuple[int, ...]) -> None:
         super().__init__(f"events {positions} are referred to, but have been erased")
         self.positions = positions
+
+
+class EventErasedError(EventLogError):
+    """The event at `position`, which was read before, has been erased since: its values cannot be had any more."""
+
+    def __init__(self, *, path: str, position: int) -> None:
+        super().__init__(
+            f"event {position} of {path} has been erased since it was read: what its values were made of is gone"
+        )
+        self.path = path
+        self.position = position
 
 
 class ProjectionError(EventLogError):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from .value import Stored, Whole
 
 __all__ = [
+    "ERASABLE",
     "Carry",
     "Compaction",
     "CopiedStream",
@@ -32,11 +33,13 @@ __all__ = [
     "RecordedEvent",
     "Removal",
     "Restate",
+    "RestateWrites",
     "Similar",
     "Thread",
     "Write",
     "put_of",
     "stored_in",
+    "writes_of",
 ]
 
 
@@ -54,6 +57,12 @@ class Kind(IntEnum):
     CARRY = 9
     COMPACTION = 10
     RESTATE = 11
+    RESTATE_WRITES = 12
+
+
+# What may be erased: the kinds that hold values, and those that say of a thread or a user's projection what a later
+# event makes of no account. Removing events stay for ever.
+ERASABLE = (Kind.PUT, Kind.PUT_WRITES, Kind.COPY, Kind.THREAD, Kind.CARRY, Kind.RESTATE, Kind.RESTATE_WRITES)
 
 
 class Put(NamedTuple):
@@ -187,8 +196,28 @@ class Restate:
     put: Put
 
 
+@dataclass(frozen=True, slots=True)
+class RestateWrites:
+    """The same writes in other bytes; in the place that the projection `pending_writes` has them in."""
+
+    applied: int
+    ordinal: int
+    writes: PutWrites
+
+
 EventData = (
-    Put | PutWrites | DeleteThread | DeleteForRuns | Prune | Copy | Thread | Import | Carry | Compaction | Restate
+    Put
+    | PutWrites
+    | DeleteThread
+    | DeleteForRuns
+    | Prune
+    | Copy
+    | Thread
+    | Import
+    | Carry
+    | Compaction
+    | Restate
+    | RestateWrites
 )
 
 
@@ -197,6 +226,13 @@ def put_of(data: EventData | None) -> Put | None:
     if isinstance(data, Restate):
         return data.put
     return data if isinstance(data, Put) else None
+
+
+def writes_of(data: EventData | None) -> PutWrites | None:
+    """Give the writes that an event holds, put or restated; None if it holds none."""
+    if isinstance(data, RestateWrites):
+        return data.writes
+    return data if isinstance(data, PutWrites) else None
 
 
 class Field(NamedTuple):

@@ -24,6 +24,7 @@ from .encryption import Key
 from .errors import (
     ConfigError,
     CorruptRecordError,
+    EventErasedError,
     EventLogError,
     LogDamagedError,
     LogReadOnlyError,
@@ -162,17 +163,25 @@ class EventLog(AsyncLogTwins):
         return append.result()
 
     def append_within(
-        self, connection: apsw.Connection, prepared: PreparedEvent, *, recorded_at: int | None = None
+        self, connection: apsw.Connection, event: NewEvent | PreparedEvent, *, recorded_at: int | None = None
     ) -> RecordedEvent:
-        """Append an event within `decide` of `transact`, with what the projections make of it.
+        """Append an event in the transaction of a `decide` that is under way, before the event which that gives.
+
+        It is in the log if that transaction is committed.
 
         Args:
             connection: as `decide` was given it.
-            prepared: the event, whose bases the caller knows to be there.
+            event: the event, prepared or not.
             recorded_at: when it was recorded, if that was elsewhere; None: now.
+
+        Raises:
+            BaseErasedError: something that it refers to has been erased meanwhile.
         """
         clock = self._clock if recorded_at is None else lambda: recorded_at
-        head = self.reader.head(connection)
+        head, erased = self._head_of_generation(connection)
+        prepared = appender.prepare(event) if isinstance(event, NewEvent) else event
+        if prepared.bases:
+            appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
         recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=clock)
         if self._follower is not None:
             self._follower.apply(connection, recorded)
@@ -356,6 +365,7 @@ class EventLog(AsyncLogTwins):
         A value is opaque: a `Whole` (tag, data), or a tuple (a list) or dict of such.
 
         Raises:
+            EventErasedError: it has been erased since it was read, and something that it refers to as well.
             CorruptRecordError: an event that it refers to is damaged.
         """
         with self.database.reading() as connection:
@@ -366,7 +376,12 @@ class EventLog(AsyncLogTwins):
         put = put_of(event.data)
         if put is None:
             return {}
-        return self.reader.resolver(connection).all_channels(event.position, put)
+        try:
+            return self.reader.resolver(connection).all_channels(event.position, put)
+        except CorruptRecordError as e:
+            if one_row(connection, "SELECT 1 FROM erased WHERE position = ?", (event.position,)):
+                raise EventErasedError(path=self.path, position=event.position) from e
+            raise
 
     def subscribe(
         self,

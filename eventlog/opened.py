@@ -25,6 +25,8 @@ _MEMORY_OF_RECORD = 2_000
 _MEMORY_OF_PART = 60
 # Smaller bodies have few parts, and counting those would take long beside unpacking them.
 _MIN_BYTES_COUNTED = 1_024
+# How many elements stand before those of the put, or put_writes, that is restated.
+_FIRST: dict[int, int] = {Kind.RESTATE: 1, Kind.RESTATE_WRITES: 2}
 _NESTING = (list, dict)  # isinstance() with a union is slow
 # Kind, stream, record and digest.
 RecordRow = tuple[int, int | None, bytes, bytes]
@@ -92,8 +94,8 @@ class OpenedRecord:
         self.channels: Set[Any] = frozenset()
         self.derived: Any = None
         self.checkpoint_id: str | None = None
-        if self.is_put or self._kind == Kind.PUT_WRITES:
-            first = 1 if self._kind == Kind.RESTATE else 0
+        if self.is_put or self._kind in (Kind.PUT_WRITES, Kind.RESTATE_WRITES):
+            first = _FIRST.get(self._kind, 0)
             found = self._array[first]
             self.checkpoint_id = found if type(found) is str else None
             if self.is_put and type(self._array[first + 3]) is dict:

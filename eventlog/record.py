@@ -295,18 +295,22 @@ def _decompress(decompressor: zstandard.ZstdDecompressor, frame: bytes, size: in
 
 
 def _get_varint(data: bytes, offset: int) -> tuple[int, int]:
-    if offset < len(data) and data[offset] < 0x80:  # nearly all
-        return data[offset], offset + 1
-    number = shift = 0
-    for length in range(10):
-        if offset >= len(data):
-            raise RecordFormatError("it ends inside its header")
+    try:
         byte = data[offset]
-        offset += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            if byte == 0 and length > 0:
-                raise RecordFormatError("a number is not in its shortest form")
-            return number, offset
-        shift += 7
-    raise RecordFormatError("a number is longer than ten bytes")
+        if byte < 0x80:  # nearly all
+            return byte, offset + 1
+        number, shift = byte & 0x7F, 7
+        while True:
+            offset += 1
+            byte = data[offset]
+            if byte < 0x80:
+                break
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 63:
+                raise RecordFormatError("a number is longer than ten bytes")
+    except IndexError:
+        raise RecordFormatError("it ends inside its header") from None
+    if byte == 0:
+        raise RecordFormatError("a number is not in its shortest form")
+    return number | byte << shift, offset + 1

@@ -75,7 +75,7 @@ class ReferenceCheck:
         for stream in data.streams:
             self.copied_streams.add((event.thread_id or "", stream.checkpoint_ns))
             puts = [(p, (Kind.PUT, Kind.RESTATE)) for _, p, _ in stream.checkpoints]
-            for position, kinds in puts + [(p, (Kind.PUT_WRITES,)) for _, p in stream.writes]:
+            for position, kinds in puts + [(p, (Kind.PUT_WRITES, Kind.RESTATE_WRITES)) for _, p in stream.writes]:
                 row = one_row(connection, _KIND, (position,))
                 if row is None or row[0] not in kinds or position >= event.position:
                     yield Finding(

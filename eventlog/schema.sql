@@ -35,7 +35,7 @@ CREATE INDEX event_stream ON event (stream);
 
 CREATE TABLE erased (
   position INTEGER PRIMARY KEY,
-  kind INTEGER NOT NULL CHECK (kind IN (1, 2)),
+  kind INTEGER NOT NULL CHECK (kind IN (1, 2, 6, 7, 9, 11, 12)),
   inner BLOB NOT NULL CHECK (length(inner) = 32)
 ) STRICT;
 
@@ -53,18 +53,18 @@ CREATE TRIGGER event_never_changes BEFORE UPDATE ON event
 BEGIN SELECT RAISE(ABORT, 'an event never changes'); END;
 
 CREATE TRIGGER event_only_erased BEFORE DELETE ON event
-WHEN OLD.kind NOT IN (1, 2)
+WHEN OLD.kind NOT IN (1, 2, 6, 7, 9, 11, 12)
   OR OLD.position = (SELECT max(position) FROM event)
   OR NOT EXISTS (SELECT 1 FROM erased WHERE position = OLD.position)
-BEGIN SELECT RAISE(ABORT, 'an event can only be erased: a put or put_writes, not the newest, with its stub in place'); END;
+BEGIN SELECT RAISE(ABORT, 'an event can only be erased: of a kind that may be, not the newest, with its stub in place'); END;
 
 -- REPLACE deletes without a trigger unless recursive_triggers is on, which other programs do not set: hence the checks on INSERT.
 CREATE TRIGGER erased_only_stubs BEFORE INSERT ON erased
 WHEN EXISTS (SELECT 1 FROM erased WHERE position = NEW.position)
-  OR NOT EXISTS (SELECT 1 FROM event WHERE position = NEW.position AND kind = NEW.kind AND kind IN (1, 2))
+  OR NOT EXISTS (SELECT 1 FROM event WHERE position = NEW.position AND kind = NEW.kind AND kind IN (1, 2, 6, 7, 9, 11, 12))
   OR NEW.position >= (SELECT max(position) FROM event)
   OR typeof(NEW.inner) <> 'blob' OR length(NEW.inner) <> 32
-BEGIN SELECT RAISE(ABORT, 'a stub is made once, from the put or put_writes that it stands for'); END;
+BEGIN SELECT RAISE(ABORT, 'a stub is made once, from the event that it stands for'); END;
 
 CREATE TRIGGER erased_never_changes BEFORE UPDATE ON erased
 BEGIN SELECT RAISE(ABORT, 'the stub of an erased event never changes'); END;

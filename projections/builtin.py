@@ -18,8 +18,10 @@ from ..eventlog.event import (
     RecordedEvent,
     Removal,
     Restate,
+    RestateWrites,
     Thread,
     put_of,
+    writes_of,
 )
 from ..eventlog.plain import pack, unpack
 from ..eventlog.reader import EventReader
@@ -71,6 +73,8 @@ class BuiltIn:
                 self._put(connection, event, event.data.put, hidden=event.data.hidden)
             case PutWrites():
                 self._put_writes(connection, event, event.data)
+            case RestateWrites():
+                self._restate_writes(connection, event, event.data)
             case DeleteThread():
                 assert event.thread is not None
                 self._delete_thread(connection, event.thread)
@@ -133,6 +137,15 @@ class BuiltIn:
         row = (event.stream, to_key(data.checkpoint_id), position, 0, position, count, size)
         connection.execute(self._add_writes, (event.thread, event.recorded_at, 0, count, size, *row))
 
+    def _restate_writes(self, connection: apsw.Connection, event: RecordedEvent, data: RestateWrites) -> None:
+        assert event.stream is not None
+        assert event.thread is not None
+        count = len(data.writes.writes)
+        place = (event.stream, data.writes.checkpoint_id, data.applied, data.ordinal)
+        writes, size = self.pending_writes.put(connection, WritesRow(*place, event.position, count, event.size))
+        self.threads.ensure(connection, event.thread, event.recorded_at)
+        self.threads.change(connection, event.thread, checkpoints=0, writes=writes, size=size)
+
     def _delete_thread(self, connection: apsw.Connection, thread: int) -> None:
         for stream, _ in self._keys.streams_of(connection, thread):
             self.history.remove_stream(connection, stream)
@@ -170,9 +183,10 @@ class BuiltIn:
             size += grown
             for checkpoint_id, position in copied.writes:
                 found = self._reader.data(connection, position)
-                if found is not None and isinstance(found[1], PutWrites):
+                put_writes = None if found is None else writes_of(found[1])
+                if found is not None and put_writes is not None:
                     row = WritesRow(
-                        stream, checkpoint_id, event.position, ordinal, position, len(found[1].writes), found[2]
+                        stream, checkpoint_id, event.position, ordinal, position, len(put_writes.writes), found[2]
                     )
                     self.pending_writes.add(connection, row)
                     writes += row.writes

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from ..eventlog.event import PutWrites
-from ..eventlog.sql import all_rows, the_row
+from ..eventlog.sql import all_rows, one_row, the_row
 from ..eventlog.value import Stored
 from .ids import from_key, to_key
 from .table import Table, check_row, row_types
@@ -46,6 +46,7 @@ _TYPES = row_types(int, bytes, *(int,) * 5)
 _COUNTS = row_types(int, int)
 _COLUMNS = "stream, checkpoint_id, applied, ordinal, position, writes, bytes"
 _COLUMNS_OF_W = "w." + _COLUMNS.replace(", ", ", w.")
+_AT = "stream = ? AND checkpoint_id = ? AND applied = ? AND ordinal = ?"
 # How many checkpoints are asked for in one query: few forms of it, so that each is prepared once.
 _FEW = 16
 _MANY = 64
@@ -82,6 +83,8 @@ CREATE TABLE pending_writes@ (
 ) STRICT, WITHOUT ROWID"""
 
     ADD = f"INSERT INTO pending_writes@ ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    _PLACE = f"SELECT writes, bytes FROM pending_writes@ WHERE {_AT}"
+    _REPLACE = ADD.replace("INSERT", "INSERT OR REPLACE")
     _REMOVE = "DELETE FROM pending_writes@ WHERE stream = ? AND checkpoint_id = ? RETURNING writes, bytes"
     _REMOVE_STREAM = "DELETE FROM pending_writes@ WHERE stream = ?"
     _COUNT = "SELECT coalesce(sum(writes), 0) FROM pending_writes@ WHERE stream = ?"
@@ -99,6 +102,17 @@ ORDER BY s.checkpoint_ns, w.checkpoint_id, w.applied, w.ordinal"""
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:
         """Add an event's writes."""
         connection.execute(self.sql(self.ADD), (row.stream, to_key(row.checkpoint_id), *row[2:]))
+
+    def put(self, connection: apsw.Connection, row: WritesRow) -> tuple[int, int]:
+        """Put a row in the place that it names; give by how much the writes and the bytes have grown."""
+        key = to_key(row.checkpoint_id)
+        found = one_row(connection, self.sql(self._PLACE), (row.stream, key, row.applied, row.ordinal))
+        writes = size = 0
+        if found is not None:
+            check_row(found, _COUNTS)
+            writes, size = found
+        connection.execute(self.sql(self._REPLACE), (row.stream, key, *row[2:]))
+        return row.writes - writes, row.size - size
 
     def remove(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> tuple[int, int]:
         """Remove a checkpoint's writes; give how many there were, and the bytes of their records."""

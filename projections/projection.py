@@ -65,8 +65,13 @@ class Projection(abc.ABC):
         schema_version: add 1 when the tables, or what events do to them, change.
         db: the tables; set when it is registered.
 
-    It may also have `carry()`, giving plain data: facts that outlive the events they came from. Without that, it
-    refuses to be rebuilt once events have been erased.
+    It may also have `carry()`, so that it can be rebuilt after events have been erased; without one it refuses that.
+    carry() takes nothing and gives plain data (msgpack's types), read with `self.db.execute`: all that its tables say,
+    so that they can be made from it. A compaction appends it, as a `Carry` event of the projection's name, before it
+    erases anything; given to `apply`, that event's `facts` replace all that the tables hold, whatever they hold by
+    then, and whichever schema version of the projection has carried them. Only programs that have the projection open
+    can carry: what another erases is not made up for. Events that it has not seen yet are never erased; so a projection
+    that nobody catches up keeps compaction from erasing what is newer.
     """
 
     name: str
@@ -117,7 +122,7 @@ class ProjectionTables:
         return not self._log.closed
 
     def execute(self, sql: str, bindings: Bindings = ()) -> apsw.Cursor:
-        """Run one statement in the transaction at hand; only within `reset` and `apply`.
+        """Run one statement in the transaction at hand; only within `reset`, `apply` and `carry`.
 
         Raises:
             ProjectionError: it is called elsewhere, or the statement is not one, or would change a table that is
@@ -125,7 +130,7 @@ class ProjectionTables:
         """
         if self._connection is None:
             raise ProjectionError(
-                f"projection {self._name}: execute() works within reset() and apply() only; use query() to read",
+                f"projection {self._name}: execute() works within reset(), apply() and carry(); use query() to read",
                 projection=self._name,
             )
         if sql not in self._checked:

@@ -150,6 +150,24 @@ class Projector:
                 return
         raise ConfigError(f"no projection {name!r} was given: there are {[r.name for r in self._registered]}")
 
+    def catch_up(self) -> None:
+        """Take into the user's projections what other processes have appended without them."""
+        assert self._log is not None
+        for registered in self._registered:
+            registered.catch_up(self._log)
+
+    def carry(self) -> tuple[str, ...]:
+        """Append the facts of those of the user's projections that have some to carry, and give their names.
+
+        Raises:
+            ProjectionError: one failed.
+        """
+        assert self._log is not None
+        carrying = [registered for registered in self._registered if registered.can_carry]
+        for registered in carrying:
+            registered.carry(self._log)
+        return tuple(registered.name for registered in carrying)
+
     def verify(self, log: EventLog, progress: Callable[[int, int], None]) -> Iterator[Finding]:
         """Yield every difference between the built-in projections and a rebuild."""
         return compare_with_rebuild(log, progress)

@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 
-from ..eventlog.event import Put, PutWrites, put_of
+from ..eventlog.event import Put, put_of, writes_of
 from ..eventlog.plain import unpack
 from ..eventlog.reader import EventReader
 from ..eventlog.value import PLAIN_TAG, Value, Whole
@@ -93,6 +93,7 @@ def _written(views: BuiltIn, reader: EventReader, connection: apsw.Connection, r
     names: set[str] = set()
     for writes in views.pending_writes.of(connection, row.stream, row.checkpoint_id):
         found = reader.data(connection, writes.position)
-        if found is not None and isinstance(found[1], PutWrites):
-            names |= {write.channel for write in found[1].writes}
+        put_writes = None if found is None else writes_of(found[1])
+        if put_writes is not None:
+            names |= {write.channel for write in put_writes.writes}
     return names

@@ -9,9 +9,11 @@ from typing import Any
 import apsw
 
 from ..eventlog.errors import ConfigError, CorruptRecordError, ProjectionError
-from ..eventlog.event import RecordedEvent
+from ..eventlog.event import Carry, NewEvent, RecordedEvent
 from ..eventlog.log import EventLog
+from ..eventlog.plain import pack, unpack
 from ..eventlog.sql import all_rows, one_row, the_row
+from .carrying import last_carry
 from .projection import ProjectionTables, check_apart, check_definition
 
 __all__ = ["RegisteredProjection"]
@@ -24,7 +26,7 @@ _ADVANCE = "UPDATE projection SET progress = ? WHERE name = ?"
 _OWN_TABLES = r"""
 SELECT name FROM sqlite_schema
 WHERE type = 'table' AND (name = ?1 OR name LIKE replace(?1, '_', '\_') || '\_%' ESCAPE '\')"""
-_ERASED = "SELECT 1 FROM erased LIMIT 1"
+_ERASED_AFTER = "SELECT 1 FROM erased WHERE position > ? LIMIT 1"
 
 
 class RegisteredProjection:
@@ -35,6 +37,11 @@ class RegisteredProjection:
         self.projection = projection
         self.name: str = projection.name
         self._tables: ProjectionTables | None = None
+
+    @property
+    def can_carry(self) -> bool:
+        """Whether it has facts that outlive the events they came from."""
+        return callable(getattr(self.projection, "carry", None))
 
     def attach(self, log: EventLog) -> None:
         """Bring it up to date when the log is opened: rebuilt if its schema version is new, in bounded batches."""
@@ -57,10 +64,10 @@ class RegisteredProjection:
                 )
             return  # it is read as it is: its progress says how far it is
         with log.database.writing() as connection:
-            self._ensure_tables(connection)
+            self._ensure_tables(connection, log)
         self.catch_up(log)
 
-    def _ensure_tables(self, connection: apsw.Connection) -> None:
+    def _ensure_tables(self, connection: apsw.Connection, log: EventLog) -> None:
         state = one_row(connection, _STATE, (self.name,))
         version = self.projection.schema_version
         if state is not None and state[0] == version:
@@ -73,13 +80,17 @@ class RegisteredProjection:
             )
         check_apart(self.name, (name for (name,) in all_rows(connection, _NAMES)))
         if state is not None:
-            self._refuse_past_erasure(connection)
+            self._refuse_past_erasure(connection, log)
         self._reset(connection)
 
-    def _refuse_past_erasure(self, connection: apsw.Connection) -> None:
-        if not hasattr(self.projection, "carry") and one_row(connection, _ERASED):
+    def _refuse_past_erasure(self, connection: apsw.Connection, log: EventLog) -> None:
+        """Refuse if events are missing that are not made up for by facts that it carried."""
+        carried = last_carry(log.reader, connection, self.name) if self.can_carry else 0
+        if one_row(connection, _ERASED_AFTER, (carried,)):
+            why = "it was not open then, to carry its facts" if self.can_carry else "it has no carry()"
             raise ProjectionError(
-                f"projection {self.name} cannot be rebuilt: events have been erased, and it has no carry()",
+                f"projection {self.name} cannot be rebuilt: events have been erased, and {why}. Its tables are as they "
+                "were",
                 projection=self.name,
             )
 
@@ -93,10 +104,10 @@ class RegisteredProjection:
         """Empty its tables and take in the whole log again; until that is done, reads see a part of it.
 
         Raises:
-            ProjectionError: it failed, or events have been erased and it has no carry().
+            ProjectionError: it failed; or events have been erased since it last carried its facts, if it has a carry().
         """
         with log.database.writing() as connection:
-            self._refuse_past_erasure(connection)
+            self._refuse_past_erasure(connection, log)
             self._reset(connection)
         self.catch_up(log)
 
@@ -107,6 +118,29 @@ class RegisteredProjection:
                 progress = the_row(connection, _STATE, (self.name,))[1]
                 if not self._take_in(connection, log, progress, _BATCH):
                     return
+
+    def carry(self, log: EventLog) -> None:
+        """Append its facts as they are now, of all events up to there; nothing if a newer program has taken it over.
+
+        Raises:
+            ProjectionError: its carry() failed, or gave what is not plain data.
+        """
+        self.catch_up(log)  # so that little is left to do while others wait
+
+        def decide(connection: apsw.Connection) -> NewEvent | None:
+            state = one_row(connection, _STATE, (self.name,))
+            if state is None or state[0] != self.projection.schema_version:
+                return None
+            while self._take_in(connection, log, the_row(connection, _STATE, (self.name,))[1], _BATCH):
+                pass
+            return NewEvent(Carry(self.name, self._facts(connection)))
+
+        log.transact(decide)
+
+    def _facts(self, connection: apsw.Connection) -> Any:
+        facts: list[Any] = []
+        self._call(connection, None, lambda: facts.append(unpack(pack(self.projection.carry()))), what="carry()")
+        return facts[0]
 
     def join(self, connection: apsw.Connection, log: EventLog, event: RecordedEvent) -> None:
         """Take in an event in the transaction that appends it.
@@ -138,7 +172,13 @@ class RegisteredProjection:
             connection.execute(_ADVANCE, (rows[-1][0], self.name))
         return more
 
-    def _call(self, connection: apsw.Connection, event: RecordedEvent | None, method: Callable[[], None]) -> None:
+    def _call(
+        self,
+        connection: apsw.Connection,
+        event: RecordedEvent | None,
+        method: Callable[[], None],
+        what: str = "reset()",
+    ) -> None:
         assert self._tables is not None
         self._tables._connection = connection
         try:
@@ -147,7 +187,7 @@ class RegisteredProjection:
             raise
         except Exception as e:
             position = None if event is None else event.position
-            where = "reset()" if event is None else f"apply() at event {position}"
+            where = what if event is None else f"apply() at event {position}"
             raise ProjectionError(
                 f"projection {self.name} failed in {where}: {type(e).__name__}. Nothing was changed. Mend it, "
                 "or open the log without it",

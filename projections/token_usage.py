@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from ..eventlog.event import Put, PutWrites, RecordedEvent
+from ..eventlog.event import Carry, Put, PutWrites, RecordedEvent
 from ..eventlog.plain import PlainDataError, unpack
 from ..eventlog.value import Whole
 from .projection import Projection
@@ -21,6 +21,7 @@ from .projection import Projection
 __all__ = ["TokenTotals", "TokenUsage"]
 
 _MAX_DEPTH = 64
+_TABLES = ("token_usage", "token_usage_seen", "token_usage_run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,11 @@ class TokenUsage(Projection):
         )
 
     def apply(self, event: RecordedEvent) -> None:
-        """Note the run of a put; count what a put_writes holds."""
-        if isinstance(event.data, Put):
+        """Note the run of a put; count what a put_writes holds; put back what was carried."""
+        if isinstance(event.data, Carry):
+            if event.data.projection == self.name:
+                self._put_back(event.data.facts)
+        elif isinstance(event.data, Put):
             run_id = unpack(event.data.metadata).get("run_id")
             if run_id is not None:
                 self.db.execute(
@@ -86,6 +90,19 @@ class TokenUsage(Projection):
                 )
         elif isinstance(event.data, PutWrites):
             self._count(event, event.data)
+
+    def carry(self) -> dict[str, list[list[Any]]]:
+        """Give every row: the messages that have been counted, too, so that none is counted again."""
+        return {table: [[*row] for row in self.db.execute(f"SELECT * FROM {table}")] for table in _TABLES}
+
+    def _put_back(self, facts: dict[str, list[list[Any]]]) -> None:
+        if facts == self.carry():
+            return  # as when the facts have just been carried
+        for table in _TABLES:
+            self.db.execute(f"DELETE FROM {table}")
+            for row in facts[table]:
+                places = ", ".join("?" * len(row))
+                self.db.execute(f"INSERT INTO {table} VALUES ({places})", row)
 
     def _count(self, event: RecordedEvent, data: PutWrites) -> None:
         found = [usage for w in data.writes if isinstance(w.value, Whole) for usage in self._usages(w.value)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ..eventlog.rekeying import rekey
+from .report import CompactionReport
 from .retention import Retention
 from .saver import EventLogSaver
 from .threads import ThreadInfo
 from .verifying import CheckpointFinding
 
-__all__ = ["CheckpointFinding", "EventLogSaver", "Retention", "ThreadInfo", "rekey"]
+__all__ = ["CheckpointFinding", "CompactionReport", "EventLogSaver", "Retention", "ThreadInfo", "rekey"]

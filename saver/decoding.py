@@ -16,7 +16,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ..eventlog.delta import Chain
 from ..eventlog.errors import CorruptRecordError
-from ..eventlog.event import Field, Put, PutWrites, put_of
+from ..eventlog.event import Field, Put, PutWrites, put_of, writes_of
 from ..eventlog.log import EventLog
 from ..eventlog.opened import OpenedRecord
 from ..eventlog.resolve import Resolver, complete
@@ -125,8 +125,8 @@ class Gatherer:
         return found
 
     def _writes(self, row: WritesRow) -> PutWrites:
-        data = self._opened(row).data()
-        if not isinstance(data, PutWrites):
+        data = writes_of(self._opened(row).data())
+        if data is None:
             raise self._mismatch(row)
         return data
 

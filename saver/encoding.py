@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -20,6 +20,7 @@ from ..eventlog.body import bases_of
 from ..eventlog.errors import ConfigError, EncodingError, RecordTooLargeError
 from ..eventlog.event import NewEvent, Put, PutWrites, Write
 from ..eventlog.record import MAX_BASES, MAX_BODY_BYTES
+from ..eventlog.value import Whole
 from .config import Address, text
 from .differences import express_all
 from .known import Known, KnownValue
@@ -27,13 +28,13 @@ from .models import MODELS
 from .parts import IMMUTABLE, Parts, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
 
-__all__ = ["EncodedPut", "encode_put", "encode_writes"]
+__all__ = ["FIELDS", "FRAME", "OWN_PLACE", "EncodedPut", "assemble", "encode_put", "encode_writes", "is_plain"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
-_OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
-_FIELDS = ("channel_versions", "versions_seen")
+OWN_PLACE: Final = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
+FIELDS: Final = ("channel_versions", "versions_seen")
 # In the order in which they are stored: what is put alike is stored alike.
-_FRAME = ("v", "ts", "updated_channels")
+FRAME: Final = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
 _PLAIN_TYPES = frozenset({str, int, float, type(None)})
 _STR = frozenset({str})
@@ -87,30 +88,70 @@ def encode_put(
         if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
             raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
         values.append((channel, parts, before))
-    for field in _FIELDS:
-        parts = parts_of_plain(serde, given.get(field, {}), field)
+    frame = {name: given[name] for name in FRAME if name in given and is_plain(given[name])}
+    rest = {name: value for name, value in given.items() if name not in OWN_PLACE and name not in frame}
+    encoded = assemble(
+        serde,
+        address,
+        checkpoint_id=text(given["id"], "the checkpoint's id"),
+        metadata=dump_metadata(serde, _with_plain_run_id(get_checkpoint_metadata(config, metadata or {}))),
+        values=values,
+        fields=[(field, parts_of_plain(serde, given.get(field, {}), field)) for field in FIELDS],
+        frame=frame,
+        rest=dump(serde, rest, "checkpoint") if rest else None,
+        known=known,
+    )
+    return encoded or encode_put(serde, config, address, checkpoint, metadata, known=None)
+
+
+def assemble(
+    serde: SerializerProtocol,
+    address: Address,
+    *,
+    checkpoint_id: str,
+    metadata: bytes,
+    values: list[tuple[str, Parts, KnownValue | None]],
+    fields: Sequence[tuple[str, Parts]],
+    frame: Mapping[str, Any],
+    rest: Whole | None,
+    known: Known | None,
+) -> EncodedPut | None:
+    """Encode a put whose values have been taken apart: each as what differs from the parent's, where that is smaller.
+
+    Args:
+        serde: that made the values.
+        address: of the put; its checkpoint_id is the parent's.
+        checkpoint_id: the checkpoint's.
+        metadata: packed plain data.
+        values: the channels' values, and what is known of the parent's. The fields' are added to the list.
+        fields: channel_versions and versions_seen.
+        frame: the fields that are plain.
+        rest: all others, serialised.
+        known: what is known of the parent's values.
+
+    None: with `known`, it would refer to more events than a record can. Without, it does not.
+    """
+    for field, parts in fields:
         # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
         worth_it = known is not None and parts.size >= _MIN_FIELD_BYTES
         values.append((field, parts, known.fields.get(field) if known is not None and worth_it else None))
     stored, now, read_bytes = express_all(values, known)
-    channels, fields = stored[: -len(_FIELDS)], stored[-len(_FIELDS) :]
-    frame = {name: given[name] for name in _FRAME if name in given and _is_plain(given[name])}
-    rest = {name: value for name, value in given.items() if name not in _OWN_PLACE and name not in frame}
+    channels, own = stored[: -len(FIELDS)], stored[-len(FIELDS) :]
     put = Put(
-        checkpoint_id=text(given["id"], "the checkpoint's id"),
+        checkpoint_id=checkpoint_id,
         parent_id=address.checkpoint_id,
-        metadata=dump_metadata(serde, _with_plain_run_id(get_checkpoint_metadata(config, metadata or {}))),
+        metadata=metadata,
         channels=dict(channels),
-        channel_versions=fields[0][1],
-        versions_seen=fields[1][1],
+        channel_versions=own[0][1],
+        versions_seen=own[1][1],
         frame=frame,
-        rest=dump(serde, rest, "checkpoint") if rest else None,
+        rest=rest,
     )
     # So many events are referred to only by tens of thousands of channels, or tasks: they are counted only then.
     if known is not None and len(channels) + len(known.written) > MAX_BASES - 2 and len(bases_of(put)) > MAX_BASES:
-        return encode_put(serde, config, address, checkpoint, metadata, known=None)
+        return None
     event = NewEvent(put, address.thread_id, address.namespace)
-    return EncodedPut(event, serde, dict(now[: -len(_FIELDS)]), dict(now[-len(_FIELDS) :]), read_bytes)
+    return EncodedPut(event, serde, dict(now[: -len(FIELDS)]), dict(now[-len(FIELDS) :]), read_bytes)
 
 
 def encode_writes(
@@ -164,7 +205,8 @@ def _with_plain_run_id(metadata: CheckpointMetadata) -> CheckpointMetadata:
     return {**metadata, "run_id": str(run_id)} if isinstance(run_id, UUID) else metadata
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
+    """Tell whether a field of a checkpoint can stand in the frame: text, a number, None, or a list of texts."""
     if isinstance(value, list):
         return _STR.issuperset(map(type, value))
     return type(value) in _PLAIN_TYPES

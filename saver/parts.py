@@ -24,7 +24,7 @@ from .serialising import dump
 from .snapshot import Snapshot, common_prefix, is_worth_it, serialised_like, take, thaw
 from .written import Written
 
-__all__ = ["IMMUTABLE", "Form", "Parts", "parts_of_plain", "parts_of_value", "take_apart"]
+__all__ = ["IMMUTABLE", "Form", "Parts", "cut_apart", "parts_of_plain", "parts_of_value", "take_apart"]
 
 _MIN_BYTES_APART = 512
 # Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
@@ -122,18 +122,24 @@ def take_apart(
             parts = None
     elif type(value) is dict and cipher is None:
         parts = _dict_of_immutables(inner, dict(value), before, written)
-    return parts or _cut_apart(dump(inner, value, channel), value, cipher)
+    return parts or cut_apart(dump(inner, value, channel), type(value), cipher)
 
 
-def _cut_apart(whole: Whole, value: Any, cipher: CipherProtocol | None) -> Parts:
-    """Cut what the serializer made of a list or dict into its elements, if they are not too small."""
+def cut_apart(whole: Whole, kind: type, cipher: CipherProtocol | None) -> Parts:
+    """Cut what the serializer made of a list or dict into its elements, if they are not too small.
+
+    Args:
+        whole: what it made.
+        kind: of what: exactly list, exactly dict, or anything else, which stays whole.
+        cipher: encrypts what is stored.
+    """
     if whole.tag == MSGPACK and len(whole.data) >= _MIN_BYTES_APART:
-        if type(value) is list:
+        if kind is list:
             elements = cut(whole.data)
             if elements and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(elements):
                 return _parts(Form.LIST, (), tuple(Whole(MSGPACK, e) for e in elements), cipher)
         # A dict's keys stand in the record as they are: under encryption they may not.
-        elif type(value) is dict and cipher is None:
+        elif kind is dict and cipher is None:
             items = cut(whole.data, pairs=True)
             if items and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(items):
                 keys = tuple(unpack(key) for key in items[::2])

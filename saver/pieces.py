@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgpack
 
-__all__ = ["MSGPACK", "array_of", "cut", "list_of"]
+__all__ = ["MSGPACK", "array_of", "cut", "list_of", "map_of"]
 
 # The serializer's type tag.
 MSGPACK = "msgpack"
@@ -42,3 +42,10 @@ def list_of(elements: Sequence[bytes]) -> bytes:
 def array_of(count: int, elements: Iterable[bytes]) -> bytes:
     """Give the msgpack array of so many elements: its length, and their bytes."""
     return b"\xdd" + count.to_bytes(4, "big") + b"".join(elements)
+
+
+def map_of(items: Mapping[str, bytes]) -> bytes:
+    """Give the msgpack map of these keys, and the bytes of their values."""
+    count = len(items)
+    header = bytes((0x80 | count,)) if count < 16 else b"\xdf" + count.to_bytes(4, "big")
+    return header + b"".join([msgpack.packb(key, unicode_errors="surrogatepass") + items[key] for key in items])

@@ -35,6 +35,7 @@ from ..eventlog.log import EventLog
 from ..eventlog.steps import Steps
 from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
+from .compaction import CompactionMethods
 from .config import Address, text, texts
 from .copying import Copier
 from .core import Core
@@ -52,7 +53,7 @@ from .verifying import affected_checkpoints
 __all__ = ["EventLogSaver"]
 
 
-class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
+class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpointSaver[str]):
     """Keeps a LangGraph agent's checkpoints in one SQLite file, as an append-only, hash-chained event log.
 
         with EventLogSaver("agent.db") as saver:
@@ -309,7 +310,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
     # Deleting, copying.
 
     def delete_thread(self, thread_id: str) -> None:
-        """Remove all of a thread; no error if it is not there. Its records stay in the log until it is compacted."""
+        """Remove all of a thread; no error if it is not there. Its records stay in the log until `compact`."""
         self.log.transact(self._remover().delete_thread(text(thread_id, "thread_id")))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:

@@ -7,19 +7,19 @@ channel; the log decides, by what a patch saves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..eventlog.body import encode_body
 from ..eventlog.bounded import Bounded
 from ..eventlog.event import NewEvent, PutWrites, RecordedEvent, Similar
 from ..eventlog.value import Whole
 
-__all__ = ["Likeness", "SimilarWrites", "likeness"]
+__all__ = ["MAX_KEYS", "Likeness", "SimilarWrites", "is_worth_it", "likeness"]
 
 # Below, a patch saves little; above, making one takes long.
 _MIN_BYTES = 4_096
 _MAX_BYTES = 256 * 1024
-_MAX_KEYS = 16
+MAX_KEYS: Final = 16
 _CIPHER_MARK = "+"
 
 # The stream, and of each text, dict or the like that is written, the channel and the keys.
@@ -28,24 +28,29 @@ Likeness = tuple[str | None, str, tuple[tuple[str, tuple[str, ...]], ...]]
 
 def likeness(event: NewEvent, writes: Sequence[tuple[str, Any]]) -> Likeness | None:
     """Give what put_writes that may be similar have in common; None if there is no use in looking for one."""
-    assert isinstance(event.data, PutWrites)
-    size = 0
-    for write in event.data.writes:
-        if not isinstance(write.value, Whole) or _CIPHER_MARK in write.value.tag:
-            return None
-        size += len(write.value.data)
-    if not _MIN_BYTES <= size <= _MAX_BYTES:
+    if not is_worth_it(event):
         return None
     what: list[tuple[str, tuple[str, ...]]] = []
     for channel, value in writes:
         if isinstance(value, dict):
             keys = list(value)
-            if len(keys) > _MAX_KEYS or not all(isinstance(key, str) for key in keys):
+            if len(keys) > MAX_KEYS or not all(isinstance(key, str) for key in keys):
                 return None
             what.append((channel, tuple(keys)))
         elif isinstance(value, str | bytes):
             what.append((channel, ()))
     return (event.thread_id, event.checkpoint_ns, tuple(what)) if what else None
+
+
+def is_worth_it(event: NewEvent) -> bool:
+    """Tell whether a put_writes is large enough to be a patch to another, but not too large, and not encrypted."""
+    assert isinstance(event.data, PutWrites)
+    size = 0
+    for write in event.data.writes:
+        if not isinstance(write.value, Whole) or _CIPHER_MARK in write.value.tag:
+            return False
+        size += len(write.value.data)
+    return _MIN_BYTES <= size <= _MAX_BYTES
 
 
 class SimilarWrites:

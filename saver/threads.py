@@ -155,7 +155,7 @@ class ThreadMethods:
             with self._core.log.database.reading() as connection:
                 rows = self._core.views.threads.page_in_order(connection, last, _SCANNED, holding=holding)
             for thread, last_activity, metadata in rows:
-                if matches({} if metadata is None else load_metadata(self.serde, metadata)):
+                if matches(self._map(metadata)):
                     found.append((last_activity, thread))
             if len(rows) < _SCANNED:
                 break
@@ -234,13 +234,18 @@ class ThreadMethods:
         thread = self._core.log.keys.find_thread(connection, thread_id)
         return None if thread is None else self._core.views.threads.one(connection, thread)
 
+    def _map(self, packed: bytes | None) -> dict[str, Any]:
+        """Give packed metadata; {} for what is no map, as no writer appends it: `verify` finds that."""
+        found = {} if packed is None else load_metadata(self.serde, packed)
+        return found if isinstance(found, dict) else {}
+
     def _info(self, row: ThreadRow) -> ThreadInfo:
-        latest = {} if row.latest_metadata is None else load_metadata(self.serde, row.latest_metadata)
+        latest = self._map(row.latest_metadata)
         step, source = latest.get("step"), latest.get("source")
         return ThreadInfo(
             thread_id=row.thread_id,
             name=row.name,
-            metadata={} if row.metadata is None else load_metadata(self.serde, row.metadata),
+            metadata=self._map(row.metadata),
             created_at=_time(row.created_at),
             last_activity=_time(row.last_activity),
             checkpoints=row.checkpoints,

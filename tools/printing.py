@@ -22,7 +22,18 @@ from rich.text import Text
 
 from .jsonable import jsonable
 
-__all__ = ["complain", "console", "print_json", "print_json_line", "progress", "safe", "safe_line", "say", "table"]
+__all__ = [
+    "complain",
+    "console",
+    "print_json",
+    "print_json_line",
+    "progress",
+    "progress_of_steps",
+    "safe",
+    "safe_line",
+    "say",
+    "table",
+]
 
 _PLAIN_WIDTH = 120  # where there is no terminal
 # All controls but newline and tab, and what changes the direction of text.
@@ -77,28 +88,48 @@ def complain(error: BaseException) -> None:
 
 
 @contextlib.contextmanager
-def progress(description: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+def progress(description: str, total: float | None = None) -> Iterator[Callable[..., None]]:
     """Show a progress bar on stderr, if that is a terminal, once a second has passed.
 
-    What is yielded is called with how much has been done since the beginning.
+    What is yielded is called with how much has been done since the beginning, and of how much if that is known now.
     """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda amount, of=None: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(description, total=total)
     began, shown = time.monotonic(), False
 
-    def done(amount: float) -> None:
+    def done(amount: float, of: float | None = None) -> None:
         nonlocal shown
         if not shown and time.monotonic() - began > _SHOWN_AFTER_S:
             bar.start()
             shown = True
-        bar.update(task, completed=amount)
+        bar.update(task, completed=amount, total=total if of is None else of)
 
     try:
         yield done
     finally:
         if shown:
             bar.stop()
+
+
+@contextlib.contextmanager
+def progress_of_steps() -> Iterator[Callable[[str, float, float], None]]:
+    """Show a progress bar for each of several steps, as `progress` does.
+
+    What is yielded is called with the step that is under way, how much of it has been done, and how much there is.
+    """
+    with contextlib.ExitStack() as step:
+        under_way: str | None = None
+        done: Callable[[float], None] = lambda _: None  # noqa: E731  it is replaced by what a step gives
+
+        def tell(what: str, amount: float, total: float) -> None:
+            nonlocal under_way, done
+            if what != under_way:
+                step.close()
+                under_way, done = what, step.enter_context(progress(what, total))
+            done(amount)
+
+        yield tell

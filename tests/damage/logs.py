@@ -42,6 +42,7 @@ def fill(saver: EventLogSaver) -> None:
     make = golden()
     make.fill_everything(saver)
     make.fill_similar(saver)
+    make.fill_restated(saver)
     for thread in ("delta", "delta 2"):
         for n in range(1, 8):
             values = {"turn": n, **({"log": [f"all until {n}"]} if n == 3 else {})}

@@ -21,7 +21,8 @@ import zstandard
 DICTIONARIES = {1: (32769, 16368, "62a7ded6fe370eacaf86b4ec8ccdc5dcc6c620314050039aed53d888f6d9b7c5")}
 FOLDER = Path(__file__).parents[2] / "eventlog" / "dictionaries"
 
-PUT, PUT_WRITES, DELETE_THREAD, DELETE_FOR_RUNS, PRUNE, COPY, THREAD, IMPORT, CARRY, COMPACTION, RESTATE = range(1, 12)
+PUT, PUT_WRITES, DELETE_THREAD, DELETE_FOR_RUNS, PRUNE, COPY, THREAD, IMPORT, CARRY, COMPACTION = range(1, 11)
+RESTATE, RESTATE_WRITES = 11, 12
 MAX_BYTES = 536_870_912
 MAX_PATCHES = 32
 KINDS_OF_BASES = {3: (2, 3), 5: (4, 5), 6: (0, 6)}
@@ -60,6 +61,11 @@ class Event:
         """The elements of a put."""
         return self.body[1:] if self.kind == RESTATE else self.body
 
+    @property
+    def put_writes(self) -> list[Any]:
+        """The elements of a put_writes."""
+        return self.body[2:] if self.kind == RESTATE_WRITES else self.body
+
 
 @dataclass
 class Checkpoint:
@@ -90,14 +96,14 @@ class Log:
     events: dict[int, Event] = field(default_factory=dict)
     erased: dict[int, int] = field(default_factory=dict)
     checkpoints: dict[Key, Checkpoint] = field(default_factory=dict)
-    puts_of_writes: dict[Key, list[Event]] = field(default_factory=dict)
+    puts_of_writes: dict[Key, dict[tuple[int, int], Event]] = field(default_factory=dict)
     threads: dict[str, Facts] = field(default_factory=dict)
 
     def writes(self, key: Key) -> list[tuple[str, str, Value]]:
         """A checkpoint's writes as (task_id, channel, value), in their order."""
         found: dict[tuple[str, int], tuple[str, str, int, str, Value]] = {}
-        for event in self.puts_of_writes.get(key, []):
-            _, task_id, task_path, *_ = event.body
+        for _, event in sorted(self.puts_of_writes.get(key, {}).items()):
+            _, task_id, task_path, *_ = event.put_writes
             for channel, idx, value in event.writes:
                 if idx < 0 or (task_id, idx) not in found:
                     found[task_id, idx] = (task_path, task_id, idx, channel, value)
@@ -142,7 +148,7 @@ def _read(connection: sqlite3.Connection) -> Log:
     for position in range(1, log.head + 1):
         if position in stubs:
             kind, inner = stubs[position]
-            _check(kind in (PUT, PUT_WRITES), "only puts and put_writes are erased")
+            _check(kind in (PUT, PUT_WRITES, COPY, THREAD, CARRY, RESTATE, RESTATE_WRITES), "of a kind that is erased")
             log.erased[position] = kind
         else:
             event, inner = _event(events[position], streams, lambda base, at=position: _body_of_base(events, base, at))
@@ -183,7 +189,7 @@ def _event(
 ) -> tuple[Event, bytes]:
     position, recorded_at, kind, stream, record, digest, link = row
     _check(_sha(record) == digest, f"digest of event {position}")
-    _check(1 <= kind <= 11, f"kind of event {position}")
+    _check(1 <= kind <= 12, f"kind of event {position}")
     _check(stream is None or stream in streams, f"stream of event {position}")
     address = None if stream is None else streams[stream]
     where = _lp(b"log") if address is None else _lp(b"stream", *(text.encode() for text in address))
@@ -275,9 +281,9 @@ def unpack(data: bytes) -> Any:
 def _resolve(log: Log, event: Event) -> None:
     for base in event.bases:
         _check(base in log.events, f"base {base} of event {event.position} is there")
-    if event.kind == PUT_WRITES:
-        for channel, idx, stored in event.body[3]:
-            _check(stored[0] in (0, 2, 4), "a put_writes refers to nothing")
+    if event.kind in (PUT_WRITES, RESTATE_WRITES):
+        for channel, idx, stored in event.put_writes[3]:
+            _check(stored[0] in (0, 2, 4), "writes refer to nothing")
             event.writes.append((channel, idx, _value(log, event, ("", ""), stored)))
     if event.kind not in (PUT, RESTATE):
         return
@@ -362,8 +368,11 @@ def _apply(log: Log, event: Event) -> None:
             log.checkpoints[thread_id, ns, body[1]] = _checkpoint(event, thread_id, hidden=body[0])
             log.threads.setdefault(thread_id, Facts(event.recorded_at, event.recorded_at))
         case 2:  # put_writes
-            log.puts_of_writes.setdefault((thread_id, ns, body[0]), []).append(event)
+            log.puts_of_writes.setdefault((thread_id, ns, body[0]), {})[event.position, 0] = event
             _touch(log, event)
+        case 12:  # restate_writes
+            log.puts_of_writes.setdefault((thread_id, ns, body[2]), {})[body[0], body[1]] = event
+            log.threads.setdefault(thread_id, Facts(event.recorded_at, event.recorded_at))
         case 3:  # delete_thread
             _delete(log, thread_id)
         case 4:  # delete_for_runs
@@ -397,14 +406,16 @@ def _touch(log: Log, event: Event) -> Facts:
 
 
 def _copy(log: Log, event: Event) -> None:
-    target = event.thread_id or ""
+    target, ordinal = event.thread_id or "", 0
     for ns, checkpoints, writes in event.body[3]:
         for checkpoint_id, position, hidden in checkpoints:
             if _is_there(log, event, position, (PUT, RESTATE)):
                 log.checkpoints[target, ns, checkpoint_id] = _checkpoint(log.events[position], target, hidden=hidden)
         for checkpoint_id, position in writes:
-            if _is_there(log, event, position, (PUT_WRITES,)):
-                log.puts_of_writes.setdefault((target, ns, checkpoint_id), []).append(log.events[position])
+            if _is_there(log, event, position, (PUT_WRITES, RESTATE_WRITES)):
+                places = log.puts_of_writes.setdefault((target, ns, checkpoint_id), {})
+                places[event.position, ordinal] = log.events[position]
+            ordinal += 1
     facts = _touch(log, event)
     if event.body[4] is not None:
         facts.metadata = event.body[4]

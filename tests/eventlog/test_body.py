@@ -22,6 +22,7 @@ from langgraph_eventlog.eventlog import (
     PutWrites,
     Removal,
     Restate,
+    RestateWrites,
     Thread,
     Whole,
     Write,
@@ -88,12 +89,13 @@ puts = st.builds(
     plain_maps,
     st.none() | wholes,
 )
+put_writes = st.builds(PutWrites, texts, texts, texts, tuples(st.builds(Write, texts, ints, complete_values)))
 removals = tuples(st.builds(Removal, texts, texts, tuples(texts), tuples(texts)))
 ranges = tuples(st.tuples(ints, ints))
 copied = st.builds(CopiedStream, texts, tuples(st.tuples(texts, ints, st.booleans())), tuples(st.tuples(texts, ints)))
 events = st.one_of(
     puts,
-    st.builds(PutWrites, texts, texts, texts, tuples(st.builds(Write, texts, ints, complete_values))),
+    put_writes,
     st.builds(DeleteThread, ints, ints),
     st.builds(DeleteForRuns, tuples(texts), removals),
     st.builds(Prune, texts, tuples(texts), removals),
@@ -103,6 +105,7 @@ events = st.one_of(
     st.builds(Carry, texts, st.lists(st.tuples(texts, ints, ints).map(list), max_size=2)),
     st.builds(Compaction, plain_maps, ranges, ints),
     st.builds(Restate, st.booleans(), puts),
+    st.builds(RestateWrites, ints, ints, put_writes),
 )
 
 W = [0, "t", b"d"]
@@ -118,6 +121,7 @@ VALID: dict[Kind, list[Any]] = {
     Kind.CARRY: ["threads", [["t", 1, 2]]],
     Kind.COMPACTION: [{"older": 1}, [[1, 2]], 3],
     Kind.RESTATE: [True, "c", "p", b"\x80", {"x": W}, W, W, {"v": 4}, W],
+    Kind.RESTATE_WRITES: [3, 0, "c", "task", "path", [["x", 0, W]]],
 }
 NULLABLE = {
     (Kind.PUT, 1),

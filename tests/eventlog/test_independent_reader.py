@@ -143,7 +143,7 @@ def compare_checkpoints(reader: ModuleType, log: Any, saver: EventLogSaver) -> N
         assert found.pending_writes == [(task, name, decoded(reader, value)) for task, name, value in log.writes(key)]
 
 
-@pytest.mark.parametrize("name", ["v1.db", "v1-dictionary.db", "v1-similar.db"])
+@pytest.mark.parametrize("name", ["v1.db", "v1-dictionary.db", "v1-similar.db", "v1-compacted.db"])
 def test_the_golden_databases_are_read_alike(reader: ModuleType, tmp_path: Path, make_saver: Any, name: str) -> None:
     shutil.copy(HERE.parent / "golden" / name, tmp_path / name)
     compare(reader, tmp_path / name, make_saver)

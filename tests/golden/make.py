@@ -2,11 +2,13 @@
 
     python tests/golden/make.py everything tests/golden/v1.db
     python tests/golden/make.py similar tests/golden/v1-similar.db
+    python tests/golden/make.py compacted tests/golden/v1-compacted.db
 
 They are kept in the repository, never made again: what they hold must stay readable for ever. v1.db is from before
 there were dictionaries; v1-dictionary.db has the same events, the small ones compressed with dictionary 1;
-v1-similar.db has put_writes that are patches to earlier ones, and puts that refer to them. Tests use `fill` and the
-others, too.
+v1-similar.db has put_writes that are patches to earlier ones, and puts that refer to them; v1-compacted.db has
+checkpoints and writes that were stored anew, and has been compacted: of every kind that is ever erased, something is.
+Tests use `fill` and the others, too.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from langgraph_eventlog.eventlog import (
     Put,
     PutWrites,
     Restate,
+    RestateWrites,
     Whole,
     Write,
     appender,
 )
+from langgraph_eventlog.eventlog.event import writes_of
 from langgraph_eventlog.eventlog.integrity import inner_of
 from langgraph_eventlog.eventlog.plain import pack
 from langgraph_eventlog.eventlog.record import decode
@@ -264,7 +268,49 @@ def fill_similar(saver: EventLogSaver) -> None:
         saver.put(config("documents", f"{n - 1:02}"), checkpoint(f"{n:02}", files=dict(state)), {"step": n}, EMPTY)
 
 
-FILLS = {"everything": fill_everything, "similar": fill_similar}
+def fill_restated(saver: EventLogSaver) -> None:
+    """Append writes, and a checkpoint, stored anew, also of copies; twice, so that nothing needs the first any more."""
+    for n in (1, 2):
+        put(saver, "anew", f"c{n}", f"c{n - 1}" if n > 1 else None, messages=["one", "two", f"message {n} " * 20])
+        saver.put_writes(config("anew", f"c{n}"), [("messages", f"six {n}"), ("__interrupt__", "?")], f"task-{n}", "p")
+    saver.copy_thread("anew", "copied before")
+    for thread_id in ("anew", "copied before") * 2:
+        _restate_writes(saver, thread_id)
+    for _ in range(2):
+        _restate(saver, "anew", "c2", hidden=False)
+    saver.copy_thread("anew", "copied after")
+
+
+def _restate_writes(saver: EventLogSaver, thread_id: str) -> None:
+    """Append the writes at a thread's first checkpoint anew, in their place."""
+    with saver.log.database.reading() as connection:
+        row = connection.execute(
+            "SELECT position, applied, ordinal FROM pending_writes JOIN stream USING (stream) JOIN thread "
+            "USING (thread) WHERE thread_id = ? AND checkpoint_ns = '' ORDER BY checkpoint_id LIMIT 1",
+            (thread_id,),
+        )
+        position, applied, ordinal = row.fetchall()[0]
+    writes = writes_of(next(saver.log.read(after=position - 1, limit=1)).data)
+    assert writes is not None
+    saver.log.append(NewEvent(RestateWrites(applied, ordinal, writes), thread_id))
+
+
+def fill_compacted(saver: EventLogSaver) -> None:
+    """Append what compaction erases of each kind, and let it do that."""
+    fill_restated(saver)
+    put(saver, "deleted", "c1")
+    saver.put_writes(config("deleted", "c1"), [("messages", "seven")], "task-8")
+    saver.register_thread("deleted", "a name", {"owner": "ann"})
+    saver.copy_thread("deleted", "copied and deleted")
+    saver.delete_thread("deleted")
+    saver.prune(["copied and deleted"], strategy="delete")
+    for n in (1, 2):
+        saver.log.append(NewEvent(Carry("someone's projection", {"total": n})))
+    saver.compact()
+    put(saver, "afterwards", "c1")
+
+
+FILLS = {"everything": fill_everything, "similar": fill_similar, "compacted": fill_compacted}
 
 
 def ticking() -> Callable[[], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_metadata
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph_eventlog.eventlog import ThreadExistsError
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.saver.compacting import Compactor
+from langgraph_eventlog.saver.pacing import Pace
 
 from .model import Exists, Model, Stream, Wrong
 from .seeing import config_of, exact, key_of, mutate, same, seen, spoil, told
@@ -90,6 +93,13 @@ class SaverMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
+            # At the end everything that may go, goes; and then the projections are made anew from what is left.
+            if self.savers and not self.saver.log.closed:
+                self.saver.compact()
+                self.saver.rebuild()
+                self.everything_that_is_listed()
+                self.the_threads()
+                self.the_history_of_delta_channels()
             findings = [finding for saver in self.savers for finding in saver.log.verify()]
             assert findings == []
         finally:
@@ -250,6 +260,35 @@ class SaverMachine(RuleBasedStateMachine):
             )
         for _, value in writes:
             mutate(value, 5)
+
+    # Compacting: the model is not told, because nothing that it knows of changes.
+
+    @rule(
+        first=st.sampled_from([None, None, "prune", "delete a run", "delete a thread"]),
+        which=some,
+        thorough=st.booleans(),
+        vacuum=st.sampled_from([False, False, False, True]),
+        stop=st.sampled_from([None, None, 1, 2, 4]),
+    )
+    def compact(self, first, which, thorough, vacuum, stop) -> None:
+        """All of it, or as far as a kill would let it get."""
+        if first == "prune":
+            self.prune([TARGETS[which % len(TARGETS)]], "keep_latest")
+        elif first == "delete a run":
+            self.delete_for_runs([str(RUNS[which % len(RUNS)])])
+        elif first == "delete a thread":
+            self.delete_thread(TARGETS[which % len(TARGETS)], sure=True)
+        if stop is None:
+            expected = self.saver.compact(dry_run=True)
+            report = self.saver.compact(thorough=thorough, vacuum=vacuum)
+            assert report.complete
+            assert report.bytes_erased >= expected.bytes_erased
+            assert self.saver.compact(dry_run=True).complete
+        else:
+            done = itertools.count(1)
+            pace = Pace(clock=itertools.count(0, 0.002).__next__, sleep=lambda _: None)
+            Compactor(self.saver._core, stopped=lambda: next(done) > stop, pace=pace).run()
+        assert [*self.saver.log.verify()] == []
 
     # Removing and copying.
 

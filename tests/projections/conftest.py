@@ -18,7 +18,9 @@ from langgraph_eventlog.eventlog import (
     Import,
     NewEvent,
     Put,
+    PutWrites,
     Restate,
+    RestateWrites,
 )
 from langgraph_eventlog.saver import EventLogSaver
 
@@ -99,6 +101,8 @@ class Steps:
         saver.delete_thread("b")
         self.restate(saver, "a copy", hidden=True)
         self.restate(saver, "a fork", hidden=False)
+        self.restate_writes(saver, "a copy")
+        self.restate_writes(saver, "a")
         saver.log.append(NewEvent(Carry("threads", [["a", 5, 6], ["b", 7, 8], ["not there", 1, 1]])))
         saver.log.append(NewEvent(Carry("someone else's", {"any": "thing"})))
         saver.log.append(NewEvent(Import({"from": "elsewhere"}, ((1, 2),), 1, 1)))
@@ -113,6 +117,21 @@ class Steps:
         put = next(e for e in saver.log.read() if isinstance(e.data, Put) and e.data.checkpoint_id == id)
         assert isinstance(put.data, Put)
         saver.log.append(NewEvent(Restate(hidden, put.data), thread))
+
+    @staticmethod
+    def restate_writes(saver: EventLogSaver, thread: str) -> None:
+        """Say the writes once more of which the first row of the thread's is."""
+        with saver.log.database.reading() as connection:
+            stream, position, applied, ordinal = connection.execute(
+                "SELECT stream, position, applied, ordinal FROM pending_writes JOIN stream USING (stream) "
+                "JOIN thread USING (thread) WHERE thread_id = ? ORDER BY 1, 2 LIMIT 1",
+                (thread,),
+            ).fetchone()
+            address = saver.log.keys.address(connection, stream)
+        event = next(saver.log.read(after=position - 1, limit=1))
+        assert isinstance(event.data, PutWrites)
+        assert address is not None
+        saver.log.append(NewEvent(RestateWrites(applied, ordinal, event.data), *address))
 
     @staticmethod
     def erase(saver: EventLogSaver, *positions: int) -> None:

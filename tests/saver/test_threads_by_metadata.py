@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph_eventlog.eventlog.plain import PlainDataError, pack
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.filters import compile_filter, needles
@@ -88,3 +89,17 @@ def test_a_thread_that_is_deleted_while_others_are_read_is_left_out(saver: Event
     saver.delete_thread("t000")
     saver.register_thread("t001", metadata={"of": "them"})
     assert {first.thread_id, *(info.thread_id for info in threads)} == {f"t{n:03}" for n in range(2, 200)}
+
+
+def test_metadata_that_is_no_map_is_none_and_hides_no_thread(make_saver: Any) -> None:
+    saver = make_saver()
+    saver.put({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, empty_checkpoint(), {"step": 1}, {})
+    saver.register_thread("t", name="kept", metadata={"a": 1})
+    make_saver.damaged(saver.path)
+    with saver.log.database.writing() as connection:
+        connection.execute("UPDATE history SET metadata = ?", (pack([1]),))
+        connection.execute("UPDATE threads SET metadata = ?", (pack(b"a\x01"),))
+    [info] = saver.threads()
+    assert (info.name, info.metadata, info.latest_step) == ("kept", {}, None)
+    assert list(saver.threads(metadata={"a": 1})) == []
+    assert [info.thread_id for info in saver.threads(metadata={"a": None})] == ["t"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 SHOP = Path(__file__).with_name("shop.py")
+OFFICIAL_SHOP = Path(__file__).with_name("official_shop.py")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -79,3 +80,30 @@ def busy_shop(shop: Path) -> Iterator[Path]:
         yield shop
         process.communicate("\n", timeout=60)
     assert process.returncode == 0
+
+
+@pytest.fixture(scope="session")
+def official_shop_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that LangGraph's own SqliteSaver made (see official_shop.py), made once: copy it before changing it."""
+    path = tmp_path_factory.mktemp("official") / "checkpoints.sqlite"
+    subprocess.run([sys.executable, str(OFFICIAL_SHOP), str(path)], check=True, timeout=300)
+    return path
+
+
+@pytest.fixture
+def official_shop(official_shop_once: Path, tmp_path: Path) -> Path:
+    """A copy of it: tmp_path / "checkpoints.sqlite"."""
+    path = tmp_path / "checkpoints.sqlite"
+    shutil.copy(official_shop_once, path)
+    return path
+
+
+@pytest.fixture
+def killed_shop(tmp_path: Path) -> Path:
+    """What is left when the official saver's process is killed: tmp_path / "killed" / "checkpoints.sqlite"."""
+    path = tmp_path / "killed" / "checkpoints.sqlite"
+    path.parent.mkdir()
+    killed = subprocess.run([sys.executable, str(OFFICIAL_SHOP), str(path), "--kill"], timeout=300, check=False)
+    assert killed.returncode < 0
+    assert Path(f"{path}-wal").stat().st_size > 0
+    return path

@@ -7,7 +7,7 @@ reducers append to a list, merge messages by their ids, or merge dicts: that is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from ...saver import EventLogSaver
 from ...saver.removing import may_be_delta
+from .tasks import mapping
 
 __all__ = ["DeltaValue", "delta_values", "rebuild_value"]
 
@@ -56,11 +57,9 @@ def delta_values(saver: EventLogSaver, found: CheckpointTuple) -> dict[str, Delt
         for name, value in values.items()
         if isinstance(value, _DeltaSnapshot)
     }
-    counters = found.metadata.get(_COUNTERS)
-    counted = set(counters) if isinstance(counters, Mapping) else set()
-    candidates = [
-        name for name in found.checkpoint["channel_versions"] or () if name not in values and may_be_delta(name)
-    ]
+    counted = set(mapping(mapping(found.metadata).get(_COUNTERS)))
+    versions = mapping(found.checkpoint["channel_versions"])
+    candidates = [name for name in versions if isinstance(name, str) and name not in values and may_be_delta(name)]
     if not candidates:
         return whole
     histories = saver.get_delta_channel_history(config=found.config, channels=candidates)

@@ -14,6 +14,8 @@ from ..undecoded import Undecoded
 __all__ = ["Said", "conversation", "is_messages"]
 
 _ROLES = {"user": "human", "assistant": "ai"}
+# Of a dict that is a message; many others have a type and content, too.
+_KNOWN = frozenset({*_ROLES, "human", "ai", "system", "developer", "tool", "function"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,11 @@ def conversation(value: Sequence[Any]) -> list[Said]:
 def _is_message(value: Any) -> bool:
     if isinstance(value, BaseMessage):
         return True
-    return isinstance(value, Mapping) and "content" in value and isinstance(value.get("role", value.get("type")), str)
+    return isinstance(value, Mapping) and "content" in value and _role(value) in _KNOWN
+
+
+def _role(message: Mapping[Any, Any]) -> str:
+    return str(message.get("role", message.get("type")))
 
 
 def _said(one: Any) -> Said:
@@ -70,7 +76,7 @@ def _said(one: Any) -> Said:
             tokens=None if usage is None else (usage.get("input_tokens", 0), usage.get("output_tokens", 0)),
         )
     if isinstance(one, Mapping) and _is_message(one):
-        role = str(one.get("role", one.get("type")))
+        role = _role(one)
         name, own_id, answers = one.get("name"), one.get("id"), one.get("tool_call_id")
         return Said(
             role=_ROLES.get(role, role),

@@ -15,7 +15,7 @@ from ...saver import EventLogSaver
 from .deltas import DeltaValue, delta_values
 from .facts import CheckpointFacts, FactReader
 from .naming import find_checkpoint, views_of
-from .tasks import Next, next_tasks, node_of_path, sends_in
+from .tasks import Next, mapping, next_tasks, node_of_path, sends_in
 
 __all__ = ["Interruption", "PendingWrite", "State", "load_state", "values_of"]
 
@@ -125,10 +125,10 @@ def load_state(
     return State(
         facts=facts,
         is_latest=latest is not None and latest.checkpoint_id == row.checkpoint_id,
-        metadata=dict(found.metadata),
+        metadata=dict(mapping(found.metadata)),
         values=values,
         deltas=delta_values(saver, found),
-        versions=found.checkpoint["channel_versions"],
+        versions=mapping(found.checkpoint["channel_versions"]),
         pending=tuple(one for one in pending if one.channel not in (_INTERRUPT, _RESUME, _ERROR)),
         interrupts=_interruptions(pending),
         errors={one.task_id: one.value for one in pending if one.channel == _ERROR},

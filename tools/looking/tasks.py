@@ -14,7 +14,7 @@ from typing import Any
 from ..auditing import nodes
 from ..auditing.nodes import is_triggered, nodes_that_saw
 
-__all__ = ["TASKS", "Next", "is_inner", "next_tasks", "node_of_path", "nodes_that_ran", "sends_in"]
+__all__ = ["TASKS", "Next", "is_inner", "mapping", "next_tasks", "node_of_path", "nodes_that_ran", "sends_in"]
 
 TASKS = nodes.SENDS
 _BRANCH = "branch:to:"
@@ -42,6 +42,11 @@ def is_inner(channel: str) -> bool:
     return channel.startswith(("branch:", "join:"))
 
 
+def mapping(value: Any) -> Mapping[Any, Any]:
+    """Give what should be a mapping, an empty one in the place of anything else: a log may hold anything."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def nodes_that_ran(before: Any, after: Any, paths: Iterable[str], sends: Sequence[Any]) -> list[str]:
     """Give the nodes that ran between a checkpoint's parent and itself.
 
@@ -51,9 +56,7 @@ def nodes_that_ran(before: Any, after: Any, paths: Iterable[str], sends: Sequenc
         paths: task paths of the writes at the parent.
         sends: the parent's, see `sends_in`.
     """
-    seen_before = before if isinstance(before, Mapping) else {}
-    seen = after if isinstance(after, Mapping) else {}
-    ran = nodes_that_saw(seen, seen_before)
+    ran = nodes_that_saw(mapping(after), mapping(before))
     # Who was sent to sees no channel's version.
     ran += [node for path in paths if not is_triggered(path) and (node := node_of_path(path, sends)) is not None]
     return sorted(set(ran))
@@ -79,9 +82,9 @@ def sends_in(channel_values: Mapping[str, Any]) -> list[Any]:
 
 def next_tasks(checkpoint: Mapping[str, Any]) -> list[Next]:
     """Give what is to run after a checkpoint, as far as it tells: without the graph, not all of it may be known."""
-    values = checkpoint.get("channel_values") or {}
-    versions = checkpoint.get("channel_versions") or {}
-    seen = checkpoint.get("versions_seen") or {}
+    values = checkpoint["channel_values"]
+    versions = mapping(checkpoint.get("channel_versions"))
+    seen = checkpoint.get("versions_seen")
     found = [
         Next(send.node, "send", send.arg)
         for send in sends_in(values)
@@ -108,8 +111,7 @@ def _triggered(channel: str, value: Any) -> str | None:
 
 
 def _version_seen(seen: Any, node: str, channel: str) -> Any:
-    of_node = seen.get(node) if isinstance(seen, Mapping) else None
-    return of_node.get(channel) if isinstance(of_node, Mapping) else None
+    return mapping(mapping(seen).get(node)).get(channel)
 
 
 def _is_news(version: Any, seen: Any) -> bool:

@@ -52,6 +52,8 @@ def command(
     """
     with open_log(file, key_file=key_file, allow=allow, allow_any=allow_any) as log:
         names = namespaces(log, thread) if namespace is None else [namespace]
+        if not names and not as_json:
+            console().print(Text("no checkpoints", "dim"))
         for n, name in enumerate(names):
             with progress(f"reading {name or 'the root namespace'}") as done:
                 lines = history(log, thread, checkpoint_ns=name, hidden=all_, limit=limit, progress=done)

@@ -1,0 +1,150 @@
+"""What the projections point at: what compaction must not erase. On their word records are erased, so they are checked.
+
+Read in pages, with no transaction held between them, while others append. A row that is there both before the reading
+begins and after it ends has been read; what comes to be pointed at meanwhile, by a copy, the log's newest events say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..eventlog.bitmap import Positions
+from ..eventlog.errors import LogDamagedError
+from ..eventlog.log import EventLog
+from ..eventlog.sql import Bindings, all_rows
+from .table import check_progress
+
+__all__ = ["Leaving", "Reached", "check_whole", "reached"]
+
+_PAGE = 2_000
+_PAGE_OF_THREADS = 64
+# Each row with whether it is as the event that it points at has it; NOT INDEXED: an index could hide a row.
+_HISTORY = """
+SELECT h.stream, h.checkpoint_id, h.position,
+  e.kind IN (1, 11) AND length(e.record) = h.bytes AND (h.applied <> h.position OR e.stream = h.stream)
+FROM history AS h NOT INDEXED LEFT JOIN event AS e ON e.position = h.position
+WHERE (h.stream, h.checkpoint_id) > (?1, ?2) ORDER BY h.stream, h.checkpoint_id LIMIT ?3"""
+_WRITES = """
+SELECT w.stream, w.checkpoint_id, w.applied, w.ordinal, w.position,
+  e.kind IN (2, 12) AND length(e.record) = w.bytes AND (w.applied <> w.position OR e.stream = w.stream)
+FROM pending_writes AS w LEFT JOIN event AS e ON e.position = w.position
+WHERE (w.stream, w.checkpoint_id, w.applied, w.ordinal) > (?1, ?2, ?3, ?4)
+ORDER BY w.stream, w.checkpoint_id, w.applied, w.ordinal LIMIT ?5"""
+_THREADS = """
+SELECT a.thread,
+  a.checkpoints = (
+    SELECT count(*) FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
+    WHERE s.thread = a.thread AND h.hidden = 0)
+  AND a.writes = (
+    SELECT coalesce(sum(w.writes), 0) FROM stream AS s CROSS JOIN pending_writes AS w ON w.stream = s.stream
+    WHERE s.thread = a.thread)
+  AND a.bytes = (
+    SELECT coalesce(sum(h.bytes), 0) FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
+    WHERE s.thread = a.thread)
+  + (
+    SELECT coalesce(sum(w.bytes), 0) FROM stream AS s CROSS JOIN pending_writes AS w ON w.stream = s.stream
+    WHERE s.thread = a.thread)
+FROM threads AS a WHERE a.thread > ?1 ORDER BY a.thread LIMIT ?2"""
+
+
+@dataclass
+class Leaving:
+    """Rows to take for removed already: to say beforehand what a removal comes to.
+
+    Attributes:
+        threads: the file's keys of threads that go whole.
+        checkpoints: (stream, id as `ids.to_key` has it) of checkpoints that go with their writes.
+    """
+
+    threads: set[int] = field(default_factory=set)
+    checkpoints: set[tuple[int, bytes]] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.threads or self.checkpoints)
+
+
+@dataclass
+class Reached:
+    """What the rows of `history` (hidden ones, too) and of `pending_writes` point at.
+
+    Attributes:
+        positions: those positions, up to the head at the beginning.
+        checkpoints: how many rows of history there are.
+    """
+
+    positions: Positions
+    checkpoints: int = 0
+
+
+def reached(log: EventLog, head: int, leaving: Leaving | None = None) -> Reached:
+    """Find what is pointed at.
+
+    Raises:
+        CorruptRecordError: an event that is pointed at is damaged.
+        LogDamagedError: a row is not what the event that it points at says: nothing can be erased on its word.
+    """
+    found = Reached(Positions(head))
+    streams = _streams_of(log, leaving.threads) if leaving else set()
+    for row in _pages(log, _HISTORY, (0, b""), 2):
+        if not (leaving and (row[0] in streams or row[:2] in leaving.checkpoints)):
+            found.positions.add(row[2])
+            found.checkpoints += 1
+    for row in _pages(log, _WRITES, (0, b"", 0, 0), 4):
+        if not (leaving and (row[0] in streams or row[:2] in leaving.checkpoints)):
+            found.positions.add(row[4])
+    return found
+
+
+def _streams_of(log: EventLog, threads: set[int]) -> set[int]:
+    with log.database.reading() as connection:
+        return {stream for thread in threads for stream, _ in log.keys.streams_of(connection, thread)}
+
+
+def _pages(log: EventLog, sql: str, after: tuple[Any, ...], width: int) -> Iterator[tuple[Any, ...]]:
+    """Yield rows by key, which stands in their first columns; in the last, whether each is as it should be."""
+    for rows in _read(log, sql, lambda row: row[:width], after, _PAGE):
+        for row in rows:
+            if not row[-1]:
+                with log.database.reading() as connection:
+                    log.reader.open(connection, row[-2])  # if it is the record that is damaged
+                raise _damaged(log, f"event {row[-2]}, which a row points at, is missing or another")
+        yield from rows
+
+
+def _read(
+    log: EventLog,
+    sql: str,
+    key: Callable[[tuple[Any, ...]], tuple[Any, ...]],
+    after: tuple[Any, ...],
+    size: int,
+) -> Iterator[list[tuple[Any, ...]]]:
+    more = True
+    while more:
+        bindings: Bindings = (*after, size)
+        with log.database.reading() as connection:
+            rows = all_rows(connection, sql, bindings)
+        yield rows
+        more = len(rows) == size
+        if more:
+            check_progress(is_further=key(rows[-1]) > after)
+            after = key(rows[-1])
+
+
+def check_whole(log: EventLog) -> None:
+    """Check that no thread has lost rows: its counts and bytes are kept apart from them.
+
+    Raises:
+        LogDamagedError: one has.
+    """
+    for rows in _read(log, _THREADS, lambda row: row[:1], (-1,), _PAGE_OF_THREADS):
+        for thread, is_whole in rows:
+            if not is_whole:
+                raise _damaged(log, f"the rows of thread {thread} are not as many as it should have")
+
+
+def _damaged(log: EventLog, what: str) -> LogDamagedError:
+    return LogDamagedError(
+        f"the projections of {log.path} are damaged: {what}. Nothing is erased on their word: rebuild() them first"
+    )

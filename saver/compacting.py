@@ -1,0 +1,259 @@
+"""One compaction, from the policy to the space that is given back: rounds of looking, carrying, erasing, restating.
+
+What is stored anew in one round is what the next finds that nobody needs any more.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..eventlog.event import Compaction, Kind, NewEvent
+from ..eventlog.sql import one_row
+from ..projections.carrying import carry_threads
+from ..projections.reaching import Leaving
+from . import giving_back
+from .core import Core
+from .eraser import Eraser
+from .pacing import Pace
+from .planning import Plan, make_plan
+from .report import CompactionReport, ProgressTold
+
+__all__ = ["Compactor", "Removed", "needs_compaction"]
+
+_MAX_ROUNDS = 4
+_COMPLETE = "complete"
+# The index has what is about the whole log in the order of positions.
+_OF_THE_LOG = "SELECT position, kind FROM event WHERE stream IS NULL ORDER BY position DESC"
+_DELETED_SINCE = """
+SELECT 1 FROM stream AS s CROSS JOIN event AS e ON e.stream = s.stream AND e.position > ?
+WHERE s.checkpoint_ns = '' AND NOT EXISTS (SELECT 1 FROM threads AS a WHERE a.thread = s.thread)
+AND e.kind = ? LIMIT 1"""
+
+
+class Removed(NamedTuple):
+    """What following a policy has removed, or would."""
+
+    checkpoints: int = 0
+    leaving: Leaving | None = None
+
+
+def follow(core: Core, policy: Any, *, dry_run: bool) -> Removed:
+    """Remove what a policy lets go."""
+    return Removed()
+
+
+def restate_affected(core: Core, plan: Plan, pace: Pace, *, thorough: bool) -> int:
+    """Store anew what refers to what is to go; give how many that were."""
+    return 0
+
+
+class Compactor:
+    """One compaction.
+
+    Args:
+        core: the log and its projections.
+        policy: what may be removed first; None: nothing.
+        thorough: whether what is kept is stored anew wherever it refers to what is not.
+        vacuum: whether the file is written anew at the end.
+        progress: is told how far it is.
+        between: is called after each transaction, with what it did: "carried", "erased", "restated", "freed".
+        stopped: asked after each transaction: True ends it there.
+        pace: how much is done at a time.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        policy: Any = None,
+        *,
+        thorough: bool = True,
+        vacuum: bool = False,
+        progress: ProgressTold | None = None,
+        between: Callable[[str], None] | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        pace: Pace | None = None,
+    ) -> None:
+        self._core = core
+        self._log = core.log
+        self._policy = policy
+        self._thorough = thorough
+        self._vacuum = vacuum
+        self._progress = progress
+        self._between = between or (lambda _: None)
+        self._stopped = stopped
+        # Nobody of another process waits for a private log.
+        self._pace = pace or (Pace(sleep=lambda _: None) if core.log.database.private else Pace())
+        self._done = self._of = 0
+        self._rounds = 0
+        self._kinds: Counter[int] = Counter()
+        self._size = 0
+        self._restated = 0
+        self._blocked_by: set[str] = set()
+        self._left = False  # whether something is left to do
+        self._appended = False
+
+    def dry_run(self) -> CompactionReport:
+        """Say what `run` would do. Changes nothing: a log that is open for reading only will do."""
+        began, sizes = time.perf_counter(), giving_back.sizes(self._log.database)
+        removed = Removed() if self._policy is None else follow(self._core, self._policy, dry_run=True)
+        plan = self._plan(removed.leaving)
+        self._tell(0, 0)
+        return CompactionReport(
+            dry_run=True,
+            rounds=1,
+            checkpoints_removed=removed.checkpoints,
+            events_erased=_by_kind(plan.kinds),
+            bytes_erased=plan.size,
+            file_bytes_before=sizes.file,
+            file_bytes_after=sizes.file,
+            wal_bytes_before=sizes.wal,
+            wal_bytes_after=sizes.wal,
+            blocked_by=plan.blocked_by,
+            complete=not (plan.dead or plan.blocked_by),
+            seconds=time.perf_counter() - began,
+        )
+
+    def run(self) -> CompactionReport:
+        """Do it."""
+        database = self._log.database
+        database.check_writable()
+        began, before = time.perf_counter(), giving_back.sizes(database)
+        removed = Removed() if self._policy is None else follow(self._core, self._policy, dry_run=False)
+        self._appended |= bool(removed.checkpoints)
+        self._core.projector.catch_up()
+        while self._rounds < _MAX_ROUNDS and not self._is_stopped() and self._round():
+            pass
+        remains, is_empty = self._give_back()
+        complete = is_empty and not (self._left or self._blocked_by or self._is_stopped())
+        if complete and self._appended:
+            self._log.append(NewEvent(Compaction({**self._why, _COMPLETE: True}, (), 0)))
+            giving_back.truncate(database, self._pace)
+        after = giving_back.sizes(database)
+        self._tell(self._done, self._done)
+        return CompactionReport(
+            rounds=self._rounds,
+            checkpoints_removed=removed.checkpoints,
+            events_erased=_by_kind(self._kinds),
+            bytes_erased=self._size,
+            restated=self._restated,
+            file_bytes_before=before.file,
+            file_bytes_after=after.file,
+            wal_bytes_before=before.wal,
+            wal_bytes_after=after.wal,
+            pages_with_remains=remains,
+            transactions=self._pace.transactions,
+            longest_hold_ms=self._pace.longest_hold_s * 1000,
+            longest_wait_ms=self._pace.longest_wait_s * 1000,
+            blocked_by=tuple(sorted(self._blocked_by)),
+            complete=complete,
+            seconds=time.perf_counter() - began,
+        )
+
+    @property
+    def _why(self) -> dict[str, Any]:
+        """What compaction events say of why."""
+        return {}
+
+    def _round(self) -> bool:
+        """Look what is to do, and do it; tell whether there may be more."""
+        self._rounds += 1
+        plan = self._plan(None)
+        self._blocked_by = set(plan.blocked_by)
+        self._left = False
+        if plan.dead:
+            if not plan.carries_only:
+                self._carry(plan)
+            self._erase(plan)
+        if plan.affected and not self._is_stopped():
+            restated = restate_affected(self._core, plan, self._pace, thorough=self._thorough)
+            self._restated += restated
+            self._left |= bool(restated)
+            self._appended |= bool(restated)
+        return self._left
+
+    def _plan(self, leaving: Leaving | None) -> Plan:
+        done = self._done
+        head = self._log.head().position
+        self._of = done + head
+
+        def looked(count: int) -> None:
+            self._tell(done + min(count, head), self._of)
+
+        return make_plan(self._log, leaving=leaving, looked=looked)
+
+    def _carry(self, plan: Plan) -> None:
+        """Say in the log what a rebuild could not find any more, before it goes."""
+        facts_of = sorted(plan.facts_of)
+        if facts_of:
+            carry_threads(self._log, facts_of)
+        for name in self._core.projector.carry():
+            if name in plan.carries:  # superfluous from now on
+                plan.dead.add(plan.carries[name])
+        self._between("carried")
+
+    def _erase(self, plan: Plan) -> None:
+        self._of = self._done + len(plan.dead)
+        doing = Eraser(self._log, plan, self._pace, self._why)
+        for count in doing.erase():
+            self._appended |= bool(count)
+            self._tell(min(self._done + count, self._of), self._of)
+            self._between("erased")
+            giving_back.fold_if_large(self._log.database, self._pace)
+            if self._is_stopped():
+                break
+        self._kinds += doing.kinds
+        self._size += doing.size
+        self._left |= bool(doing.spared)
+
+    def _give_back(self) -> tuple[int | None, bool]:
+        """Give space back to the file system; give how many pages have remains, and whether the WAL is empty."""
+        database = self._log.database
+        if self._is_stopped():
+            return None, False
+        for _ in giving_back.free(database, self._pace):
+            self._between("freed")
+            if self._is_stopped():
+                return None, False
+        if self._vacuum:
+            giving_back.rewrite(database)
+        is_empty = giving_back.truncate(database, self._pace)
+        if not is_empty:
+            return None, False
+        return (0 if self._vacuum else giving_back.pages_with_remains(database)), True
+
+    def _is_stopped(self) -> bool:
+        self._left |= self._stopped()
+        return self._stopped()
+
+    def _tell(self, done: int, of: int) -> None:
+        self._done, self._of = max(self._done, done), max(of, self._done, done)
+        if self._progress is not None:
+            self._progress(self._done, self._of)
+
+
+def _by_kind(kinds: Counter[int]) -> dict[Kind, int]:
+    return {Kind(kind): count for kind, count in sorted(kinds.items()) if count}
+
+
+def needs_compaction(core: Core) -> bool:
+    """Tell, without going through the log, whether something was removed since a compaction was complete.
+
+    Or space is left to give back. It may say no where a thread was deleted and then begun anew by another process.
+    """
+    reader = core.log.reader
+    with core.log.database.reading() as connection:
+        if connection.pragma("freelist_count"):
+            return True
+        complete = 0
+        for position, kind in connection.execute(_OF_THE_LOG):
+            if kind in (Kind.DELETE_FOR_RUNS, Kind.PRUNE):
+                return True
+            if kind == Kind.COMPACTION:
+                found = reader.data(connection, position)
+                if found is not None and isinstance(found[1], Compaction) and found[1].policy.get(_COMPLETE):
+                    complete = position
+                    break
+        return one_row(connection, _DELETED_SINCE, (complete, int(Kind.DELETE_THREAD))) is not None

@@ -1,0 +1,113 @@
+"""What an event says, as JSON: values decoded, as far as the event itself recorded them, and redacted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...eventlog.event import (
+    Carry,
+    Compaction,
+    Copy,
+    DeleteForRuns,
+    DeleteThread,
+    Import,
+    Prune,
+    Put,
+    PutWrites,
+    RecordedEvent,
+    Restate,
+    Thread,
+    put_of,
+)
+from ...eventlog.resolve import complete
+from ...eventlog.value import Carried, Edit, Splice, Stored, Value
+from ...saver import EventLogSaver
+from ...saver.decoder import Decoder
+from ...saver.serialising import load_metadata
+from ..jsonable import jsonable
+from .redaction import Redaction
+
+__all__ = ["data_of"]
+
+# Their data is shown as it is.
+_WITHOUT_VALUES = (DeleteThread, DeleteForRuns, Prune, Copy, Thread, Import, Carry, Compaction)
+
+Line = dict[str, Any]
+
+
+def data_of(saver: EventLogSaver, event: RecordedEvent, redaction: Redaction) -> Line:
+    """Give what an event says.
+
+    Raises:
+        LogDamagedError: it, or an event that it refers to, is damaged.
+    """
+    return _Data(saver, event, redaction).shown()
+
+
+class _Data:
+    """What an event says, as JSON."""
+
+    def __init__(self, saver: EventLogSaver, event: RecordedEvent, redaction: Redaction) -> None:
+        self._saver = saver
+        self._event = event
+        self._redaction = redaction
+        self._decoder = Decoder(saver.serde, None)
+
+    def shown(self) -> Line:
+        """Give it."""
+        data = self._event.data
+        put = put_of(data)
+        if put is not None:
+            hidden = {"hidden": data.hidden} if isinstance(data, Restate) else {}
+            return {**hidden, **self._put(put)}
+        if isinstance(data, PutWrites):
+            return {
+                "checkpoint_id": data.checkpoint_id,
+                "task_id": data.task_id,
+                "task_path": data.task_path,
+                "writes": [
+                    {"channel": w.channel, "idx": w.idx, "value": self._shown(w.channel, complete(w.value))}
+                    for w in data.writes
+                ],
+            }
+        if not isinstance(data, _WITHOUT_VALUES):
+            return {"not_shown": type(data).__name__}  # what may hold values is not shown past the redaction
+        shown: Line = self._redaction.of_other(jsonable(data))
+        return shown
+
+    def _put(self, put: Put) -> Line:
+        with self._saver.log.database.reading() as connection:
+            resolver = self._saver.log.reader.resolver(connection)
+            position = self._event.position
+            values = resolver.all_channels(position, put)
+            versions = resolver.channel_versions(position, put)
+            seen = resolver.versions_seen(position, put)
+        rest = {} if put.rest is None else self._redaction.of_other(jsonable(self._decoder.value(put.rest)))
+        metadata = jsonable(load_metadata(self._saver.serde, put.metadata))
+        return {
+            "checkpoint_id": put.checkpoint_id,
+            "parent_id": put.parent_id,
+            "metadata": self._redaction.of_metadata(metadata),
+            **jsonable(put.frame),
+            "channels": {name: self._channel(name, stored, values[name]) for name, stored in put.channels.items()},
+            "channel_versions": jsonable(self._decoder.value(versions)),
+            "versions_seen": jsonable(self._decoder.value(seen)),
+            **({"rest": rest} if rest else {}),
+        }
+
+    def _channel(self, name: str, stored: Stored, value: Value) -> Line:
+        """Give what an event stored of a channel: whole, or what differs from another event."""
+        if isinstance(stored, Carried):
+            return {"same_as": stored.base}
+        if isinstance(stored, Splice) and isinstance(value, tuple):
+            added = value[stored.prefix : len(value) - stored.suffix]
+            kept = {"list_of": stored.base, "kept_first": stored.prefix, "kept_last": stored.suffix}
+            return {**kept, "inserted": self._shown(name, added)}
+        if isinstance(stored, Edit) and isinstance(value, dict):
+            changed = {key: value[key] for key, _ in stored.changed}
+            kept_keys: Line = {"dict_of": stored.base, "removed": list(stored.removed)}
+            return {**kept_keys, "set": self._shown(name, changed)}
+        return {"value": self._shown(name, value)}
+
+    def _shown(self, channel: str, value: Value) -> Any:
+        return self._redaction.of_channel(channel, jsonable(self._decoder.value(value)))
