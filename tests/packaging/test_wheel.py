@@ -22,6 +22,9 @@ DATA = {
     "langgraph_eventlog/eventlog/FORMAT.md",
     "langgraph_eventlog/eventlog/dictionaries/1.zdict",
     "langgraph_eventlog/eventlog/schema.sql",
+    "langgraph_eventlog/tools/auditing/page.css",
+    "langgraph_eventlog/tools/auditing/page.html",
+    "langgraph_eventlog/tools/auditing/page.js",
     *(f"langgraph_eventlog/{folder}/py.typed" for folder in FOLDERS),
 }
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from langgraph.checkpoint.base import empty_checkpoint
 from langgraph_eventlog.eventlog import EventLog
 from langgraph_eventlog.eventlog.errors import ConfigError
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.tools import cli
 from langgraph_eventlog.tools.auditing.filters import AuditFilter
 from langgraph_eventlog.tools.auditing.preview import preview, preview_of_change
 from langgraph_eventlog.tools.auditing.replay import replay
@@ -62,28 +64,38 @@ def test_deletions_prunes_and_copies_say_what_they_did(entries: list[dict[str, A
     assert copied["details"]["metadata"] == {"why": "try again"}
 
 
-def test_each_filter_lets_through_what_it_says(entries: list[dict[str, Any]], json_of: Any, shop: Path) -> None:
-    def positions(*options: str) -> list[int]:
-        return [entry["position"] for entry in json_of("audit", shop, *options, lines=True)]
-
+def test_each_filter_lets_through_what_it_says(entries: list[dict[str, Any]], shop: Path) -> None:
     def those(condition: Any) -> list[int]:
         return [entry["position"] for entry in entries if condition(entry)]
 
     def channels(entry: dict[str, Any]) -> set[str]:
         return {change["channel"] for change in entry.get("changes", ())}
 
-    assert positions("order-2") == those(lambda e: e.get("thread_id") == "order-2")
-    assert positions("long", "--kind", "prune") == those(lambda e: e["kind"] == "prune")
-    since, until = "2026-01-01T01:00", "2026-01-01T02:00+00:00"
-    assert positions("--since", since, "--until", until) == list(range(59, 119))
-    assert positions("--run", "run 2 of order-1") == those(lambda e: e.get("run_id") == "run 2 of order-1") != []
-    assert positions("--node", "price") == those(lambda e: "price" in e.get("nodes", ())) != []
-    in_plan = those(lambda e: e.get("checkpoint_ns", "") == "plan" or "plan" in e.get("nodes", ()))
-    assert positions("--node", "plan") == in_plan != []
-    assert positions("--channel", "ledger") == those(lambda e: "ledger" in channels(e)) != []
-    kinds = ("--kind", "put", "--kind", "copy", "--after", "100", "--limit", "20")
-    assert positions(*kinds) == those(lambda e: e["kind"] in ("put", "copy") and e["position"] > 100)[:20]
-    assert positions("--limit", "0") == []
+    with open_log(shop) as log:
+
+        def positions(thread: str | None = None, after: int = 0, limit: int | None = None, **where: Any) -> list[int]:
+            return [e.position for e in replay(log, thread, after=after, limit=limit, where=AuditFilter(**where))]
+
+        assert positions("order-2") == those(lambda e: e.get("thread_id") == "order-2")
+        assert positions("long", kinds=["prune"]) == those(lambda e: e["kind"] == "prune")
+        since, until = datetime(2026, 1, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 2, tzinfo=UTC)
+        assert positions(since=since, until=until) == list(range(59, 119))
+        assert positions(run="run 2 of order-1") == those(lambda e: e.get("run_id") == "run 2 of order-1") != []
+        assert positions(node="price") == those(lambda e: "price" in e.get("nodes", ())) != []
+        in_plan = those(lambda e: e.get("checkpoint_ns", "") == "plan" or "plan" in e.get("nodes", ()))
+        assert positions(node="plan") == in_plan != []
+        assert positions(channel="ledger") == those(lambda e: "ledger" in channels(e)) != []
+        some = those(lambda e: e["kind"] in ("put", "copy") and e["position"] > 100)[:20]
+        assert positions(kinds=["put", "copy"], after=100, limit=20) == some
+        assert positions(limit=0) == []
+
+
+def test_the_options_of_the_command_are_those_filters(entries: list[dict[str, Any]], json_of: Any, shop: Path) -> None:
+    options = ("--since", "2026-01-01T00:30", "--until", "2026-01-01T01:20+00:00", "--kind", "put", "--after", "40")
+    options += ("--run", "run 2 of order-3", "--node", "price", "--channel", "ledger", "--text", "90", "--limit", "5")
+    [found] = json_of("audit", shop, *options, lines=True)
+    assert found in entries
+    assert (found["thread_id"], found["nodes"], found["kind"]) == ("order-3", ["price"], "put")
 
 
 def test_text_is_found_in_what_was_new_also_in_a_thread_that_was_deleted(json_of: Any, run: Any, shop: Path) -> None:
@@ -116,14 +128,23 @@ def test_people_read_a_line_or_two_for_each_event(run: Any, shop: Path) -> None:
     assert "long: 179 checkpoints removed" in everything
 
 
-def test_what_makes_no_sense_is_refused(run: Any, shop: Path) -> None:
-    assert "is about one thread" in run("audit", shop, "--at", "1", code=2).stderr
-    assert "is about one thread" in run("audit", shop, "--html", "x.html", code=2).stderr
-    assert "three different things" in run("audit", shop, "order-1", "--follow", "--at", "1", code=2).stderr
-    assert "no other option" in run("audit", shop, "order-1", "--at", "1", "--node", "agent", code=2).stderr
-    assert "is no kind of event" in run("audit", shop, "--kind", "puts", code=2).stderr
-    assert "is no time" in run("audit", shop, "--since", "tuesday", code=2).stderr
-    assert "ever was, about a thread" in run("audit", shop, "order-4", code=2).stderr
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--at", "1"), "is about one thread"),
+        (("--html", "x.html"), "is about one thread"),
+        (("order-1", "--follow", "--at", "1"), "three different things"),
+        (("order-1", "--at", "1", "--node", "agent"), "no other option"),
+        (("--kind", "puts"), "is no kind of event"),
+        (("--since", "tuesday"), "is no time"),
+        (("order-4",), "ever was, about a thread"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    shop: Path, arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["audit", str(shop), *arguments]) == cli.EXIT_USAGE
+    assert said in capsys.readouterr().err
 
 
 def test_a_log_in_use_is_replayed_to_where_it_is(json_of: Any, busy_shop: Path) -> None:

@@ -26,6 +26,7 @@ from ...eventlog.event import (
     RecordedEvent,
     Removal,
     Restate,
+    RestateWrites,
     Thread,
     put_of,
     stored_in,
@@ -102,6 +103,8 @@ class Explainer:
                 return self._put(connection, event, entry, in_full)
             case PutWrites():
                 return self._put_writes(connection, event, event.data, entry, in_full)
+            case RestateWrites(writes=writes):  # they change nothing: the same writes in other bytes
+                return replace(entry, checkpoint_id=writes.checkpoint_id, task_id=writes.task_id)
             case Copy() if event.thread_id is not None:
                 self.lineage.remember_copied(connection, event.thread_id, event.data)
         return replace(entry, details=_details(event.data))

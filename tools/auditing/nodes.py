@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["SENDS", "node_of_path", "nodes_in_metadata", "nodes_sent_to", "nodes_that_saw", "within"]
+__all__ = ["SENDS", "is_triggered", "node_of_path", "nodes_in_metadata", "nodes_sent_to", "nodes_that_saw", "within"]
 
 # The channel that holds what was sent.
 SENDS = "__pregel_tasks"
@@ -25,9 +25,14 @@ _CALLED = re.compile(r"(?:~__pregel_push, )+~__pregel_pull, (.*?)(?:, \d{10})+",
 _SENT = re.compile(r"(?:~__pregel_push, )+(\d{10})(?:, \d{10})*")
 
 
+def is_triggered(task_path: str) -> bool:
+    """Tell whether a task is of a node that was triggered by its channels: then it is in versions_seen, too."""
+    return task_path.startswith(_PULLED)
+
+
 def node_of_path(task_path: str) -> str | int | None:
     """Give the node that a task's path names; a number: the node that so many-th Send names; None: it names none."""
-    if task_path.startswith(_PULLED):
+    if is_triggered(task_path):
         return task_path.removeprefix(_PULLED)
     called = _CALLED.fullmatch(task_path)
     if called is not None:

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..auditing import nodes
+from ..auditing.nodes import is_triggered, nodes_that_saw
+
 __all__ = ["TASKS", "Next", "is_inner", "mapping", "next_tasks", "node_of_path", "nodes_that_ran", "sends_in"]
 
-TASKS = "__pregel_tasks"
-_PULL = "~__pregel_pull, "
-_PUSH = re.compile(r"~__pregel_push, (\d{1,10})\b")
-_CALL = re.compile(r"~__pregel_push, ~__pregel_(?:pull|push), (.*?), \d{10}\b")
+TASKS = nodes.SENDS
 _BRANCH = "branch:to:"
 _JOIN = re.compile(r"join:(.+):([^:]+)")
 _START = "__start__"
-# LangGraph's own entries among the versions that nodes have seen.
-_NO_NODES = frozenset({"__input__", "__interrupt__"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +56,19 @@ def nodes_that_ran(before: Any, after: Any, paths: Iterable[str], sends: Sequenc
         paths: task paths of the writes at the parent.
         sends: the parent's, see `sends_in`.
     """
-    seen_before = mapping(before)
-    ran = [str(node) for node, saw in mapping(after).items() if node not in _NO_NODES and seen_before.get(node) != saw]
+    ran = nodes_that_saw(mapping(after), mapping(before))
     # Who was sent to sees no channel's version.
-    ran += [node for path in paths if (node := _pushed(path, sends)) is not None]
+    ran += [node for path in paths if not is_triggered(path) and (node := node_of_path(path, sends)) is not None]
     return sorted(set(ran))
 
 
 def node_of_path(path: str, sends: Sequence[Any] = ()) -> str | None:
     """Give the node of a task from its path; None if that does not tell."""
-    return path.removeprefix(_PULL) if path.startswith(_PULL) else _pushed(path, sends)
-
-
-def _pushed(path: str, sends: Sequence[Any]) -> str | None:
-    sent = _PUSH.match(path)
-    if sent is not None:
-        number = int(sent[1])
-        node = getattr(sends[number], "node", None) if number < len(sends) else None
-        return node if isinstance(node, str) else None
-    called = _CALL.match(path)
-    return None if called is None else called[1]
+    named = nodes.node_of_path(path)
+    if not isinstance(named, int):
+        return named
+    node = getattr(sends[named], "node", None) if named < len(sends) else None
+    return node if isinstance(node, str) else None
 
 
 def sends_in(channel_values: Mapping[str, Any]) -> list[Any]:
