@@ -103,13 +103,16 @@ def pages_with_remains(database: Database) -> int | None:
     used, or the file written anew. What is in the WAL is not looked at.
 
     Returns:
-        None if the file cannot be looked into: it is encrypted.
+        None if the file cannot be looked into: it is encrypted, or reading it failed.
     """
     if database.private:
         return 0
     if database.key is not None:
         return None
-    return sum(_has_remains(page, number, usable) for number, page, usable in _pages(database))
+    try:
+        return sum(_has_remains(page, number, usable) for number, page, usable in _pages(database))
+    except apsw.Error:
+        return None
 
 
 def _pages(database: Database) -> Iterator[tuple[int, bytes, int]]:

@@ -6,7 +6,7 @@ events, comes to the same at that point.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import apsw
 
@@ -17,11 +17,11 @@ from ..eventlog.log import EventLog
 from ..eventlog.reader import EventReader
 from ..eventlog.sql import all_rows, one_row
 
-__all__ = ["BUILT_IN", "carry_threads", "last_carry"]
+__all__ = ["BUILT_IN", "THREADS_A_CARRY", "carry_threads", "last_carry"]
 
 # The built-in projection that carries facts: of the threads that it names, not all that it holds.
 BUILT_IN = "threads"
-_THREADS_A_CARRY = 500
+THREADS_A_CARRY = 500
 _FACTS = """
 SELECT t.thread_id, a.created_at, a.last_activity FROM threads AS a JOIN thread AS t ON t.thread = a.thread
 WHERE a.thread = ?"""
@@ -29,19 +29,22 @@ WHERE a.thread = ?"""
 _CARRIES = "SELECT position FROM event WHERE stream IS NULL AND kind = ? ORDER BY position DESC"
 
 
-def carry_threads(log: EventLog, threads: Sequence[int]) -> int:
-    """Append when threads began and were last active, for those that are there; give how many events that took."""
-    appended = 0
-    for first in range(0, len(threads), _THREADS_A_CARRY):
-        some = threads[first : first + _THREADS_A_CARRY]
+def carry_threads(log: EventLog, threads: Sequence[int], *, begun: Callable[[], None]) -> None:
+    """Append when threads began and were last active, for those that are there.
 
-        def decide(connection: apsw.Connection, some: Sequence[int] = some) -> NewEvent | None:
-            rows = [one_row(connection, _FACTS, (thread,)) for thread in some]
-            facts = [list(row) for row in rows if row is not None]
-            return NewEvent(Carry(BUILT_IN, facts)) if facts else None
+    Args:
+        log: which knows them.
+        threads: the file's keys; about `THREADS_A_CARRY` at a time, so that nobody waits for long.
+        begun: is called when the write lock is there.
+    """
 
-        appended += log.transact(decide) is not None
-    return appended
+    def decide(connection: apsw.Connection) -> NewEvent | None:
+        begun()
+        rows = [one_row(connection, _FACTS, (thread,)) for thread in threads]
+        facts = [list(row) for row in rows if row is not None]
+        return NewEvent(Carry(BUILT_IN, facts)) if facts else None
+
+    log.transact(decide)
 
 
 def last_carry(reader: EventReader, connection: apsw.Connection, projection: str) -> int:

@@ -156,17 +156,10 @@ class Projector:
         for registered in self._registered:
             registered.catch_up(self._log)
 
-    def carry(self) -> tuple[str, ...]:
-        """Append the facts of those of the user's projections that have some to carry, and give their names.
-
-        Raises:
-            ProjectionError: one failed.
-        """
-        assert self._log is not None
-        carrying = [registered for registered in self._registered if registered.can_carry]
-        for registered in carrying:
-            registered.carry(self._log)
-        return tuple(registered.name for registered in carrying)
+    @property
+    def carrying(self) -> list[RegisteredProjection]:
+        """Those of the user's projections that have facts to carry over an erasure."""
+        return [registered for registered in self._registered if registered.can_carry]
 
     def verify(self, log: EventLog, progress: Callable[[int, int], None]) -> Iterator[Finding]:
         """Yield every difference between the built-in projections and a rebuild."""

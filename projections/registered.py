@@ -119,15 +119,17 @@ class RegisteredProjection:
                 if not self._take_in(connection, log, progress, _BATCH):
                     return
 
-    def carry(self, log: EventLog) -> None:
+    def carry(self, log: EventLog, *, begun: Callable[[], None]) -> None:
         """Append its facts as they are now, of all events up to there; nothing if a newer program has taken it over.
+
+        `begun` is called when the write lock is there. What has been caught up before does not take time then.
 
         Raises:
             ProjectionError: its carry() failed, or gave what is not plain data.
         """
-        self.catch_up(log)  # so that little is left to do while others wait
 
         def decide(connection: apsw.Connection) -> NewEvent | None:
+            begun()
             state = one_row(connection, _STATE, (self.name,))
             if state is None or state[0] != self.projection.schema_version:
                 return None

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..eventlog.event import Compaction, Kind, NewEvent
-from ..eventlog.sql import one_row
-from ..projections.carrying import carry_threads
+from ..eventlog.sql import all_rows, one_row
+from ..projections.carrying import THREADS_A_CARRY, carry_threads
 from ..projections.reaching import Leaving
 from . import giving_back
 from .core import Core
@@ -26,7 +26,9 @@ __all__ = ["Compactor", "Removed", "needs_compaction"]
 _MAX_ROUNDS = 4
 _COMPLETE = "complete"
 # The index has what is about the whole log in the order of positions.
-_OF_THE_LOG = "SELECT position, kind FROM event WHERE stream IS NULL ORDER BY position DESC"
+_OF_THE_LOG = f"""
+SELECT position, kind FROM event
+WHERE stream IS NULL AND kind IN ({Kind.DELETE_FOR_RUNS}, {Kind.PRUNE}, {Kind.COMPACTION}) ORDER BY position DESC"""
 _DELETED_SINCE = """
 SELECT 1 FROM stream AS s CROSS JOIN event AS e ON e.stream = s.stream AND e.position > ?
 WHERE s.checkpoint_ns = '' AND NOT EXISTS (SELECT 1 FROM threads AS a WHERE a.thread = s.thread)
@@ -187,12 +189,18 @@ class Compactor:
     def _carry(self, plan: Plan) -> None:
         """Say in the log what a rebuild could not find any more, before it goes."""
         facts_of = sorted(plan.facts_of)
-        if facts_of:
-            carry_threads(self._log, facts_of)
-        for name in self._core.projector.carry():
-            if name in plan.carries:  # superfluous from now on
-                plan.dead.add(plan.carries[name])
-        self._between("carried")
+        for first in range(0, len(facts_of), THREADS_A_CARRY):
+            with self._pace.transaction():
+                carry_threads(self._log, facts_of[first : first + THREADS_A_CARRY], begun=self._pace.begun)
+            self._between("carried")
+        self._core.projector.catch_up()
+        for projection in self._core.projector.carrying:
+            with self._pace.transaction():
+                projection.carry(self._log, begun=self._pace.begun)
+            self._between("carried")
+            before = plan.carries.get(projection.name)
+            if before is not None and before <= plan.floor:
+                plan.dead.add(before)  # superfluous from now on
 
     def _erase(self, plan: Plan) -> None:
         self._of = self._done + len(plan.dead)
@@ -248,12 +256,11 @@ def needs_compaction(core: Core) -> bool:
         if connection.pragma("freelist_count"):
             return True
         complete = 0
-        for position, kind in connection.execute(_OF_THE_LOG):
-            if kind in (Kind.DELETE_FOR_RUNS, Kind.PRUNE):
+        for position, kind in all_rows(connection, _OF_THE_LOG):
+            if kind != Kind.COMPACTION:
                 return True
-            if kind == Kind.COMPACTION:
-                found = reader.data(connection, position)
-                if found is not None and isinstance(found[1], Compaction) and found[1].policy.get(_COMPLETE):
-                    complete = position
-                    break
+            found = reader.data(connection, position)
+            if found is not None and isinstance(found[1], Compaction) and found[1].policy.get(_COMPLETE):
+                complete = position
+                break
         return one_row(connection, _DELETED_SINCE, (complete, int(Kind.DELETE_THREAD))) is not None

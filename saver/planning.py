@@ -58,6 +58,7 @@ class Plan:
         size: bytes of their records.
         facts_of: the file's keys of threads that began, or were last active, with an event that is dead.
         carries: where users' projections have carried their facts last, by name.
+        floor: what every user's projection has taken in; nothing beyond it may be erased.
         shared: positions that no row points at, but that records of others refer to.
         shared_size: bytes of these records.
         affected: positions that rows point at, whose records refer to a shared one, through others perhaps.
@@ -74,6 +75,7 @@ class Plan:
     size: int = 0
     facts_of: set[int] = field(default_factory=set)
     carries: dict[str, int] = field(default_factory=dict)
+    floor: int = 0
     shared_size: int = 0
     affected_size: int = 0
     blocked_by: tuple[str, ...] = ()
@@ -119,7 +121,7 @@ class _Descent:
         self._plan = plan
         self._held = held
         self._progress = progress
-        self._floor = min(progress.values(), default=plan.head)
+        plan.floor = min(progress.values(), default=plan.head)
         self._blocked_at = 0
         self._named = Positions(plan.head)
         # Threads that a later event has deleted whole, or given another name and metadata.
@@ -155,7 +157,7 @@ class _Descent:
             if kind in HOLDING_VALUES and not is_held:
                 plan.shared.add(position)
                 plan.shared_size += len(record)
-        elif position > self._floor:
+        elif position > plan.floor:
             self._blocked_at = max(self._blocked_at, position)
             for base in bases:
                 self._named.add(base)

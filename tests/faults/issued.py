@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from langgraph_eventlog.eventlog import Copy, DeleteForRuns, DeleteThread, Prune, Put, PutWrites
+from langgraph_eventlog.eventlog import Copy, DeleteForRuns, DeleteThread, Kind, Prune, Put, PutWrites
 from langgraph_eventlog.saver import EventLogSaver
 
 __all__ = ["BrokenPromiseError", "Issued", "Request", "check", "checkpoint_of", "config_of"]
@@ -40,6 +40,12 @@ def checkpoint_of(checkpoint_id: str, values: dict[str, Any]) -> Any:
         "channel_versions": versions,
         "versions_seen": {"n": versions},
     }
+
+
+ERASED = "erased"
+# What compaction appends by itself; and requests by what they append.
+NOT_ASKED_FOR = (Kind.CARRY, Kind.COMPACTION, Kind.RESTATE, Kind.RESTATE_WRITES)
+NAMES = {Kind.PUT: "put", Kind.PUT_WRITES: "put_writes", Kind.COPY: "copy_thread"}
 
 
 @dataclass
@@ -160,6 +166,16 @@ class _Call:
     acknowledged: bool = False
 
 
+@dataclass
+class _Way:
+    """One way to tell which calls are in the log: of what has been erased, only its kind is known."""
+
+    number: int
+    place: int
+    model: Model
+    taken: list[_Call]
+
+
 class Issued:
     """Every call, in order, and whether it was acknowledged.
 
@@ -170,6 +186,7 @@ class Issued:
     def __init__(self, tell: Callable[[Request | int], None] | None = None) -> None:
         self.calls: list[_Call] = []
         self._tell = tell or (lambda _: None)
+        self._in: list[_Call] = []
 
     def begin(self, request: Request) -> Callable[[], None]:
         """Note a call; what is given notes that it was acknowledged."""
@@ -208,32 +225,68 @@ class Issued:
         Raises:
             BrokenPromiseError: it is not that.
         """
-        model, place = Model(), 0
-        for number, call in enumerate(self.calls):
+        ways = [_Way(0, 0, Model(), [])]
+        broken: BrokenPromiseError | None = None
+        while ways:
+            way = ways.pop()
+            try:
+                self._follow(way, ways, found, may_lose_the_end=may_lose_the_end)
+            except BrokenPromiseError as e:
+                broken = broken or e
+                continue
+            self._in = way.taken
+            return way.model
+        assert broken is not None
+        raise broken
+
+    def settle(self) -> None:
+        """Forget the calls that were not found by the last `match`, which never will be; the others are in."""
+        self.calls = self._in
+        for call in self.calls:
+            call.acknowledged = True
+
+    def _follow(self, way: _Way, ways: list[_Way], found: Sequence[Signature], *, may_lose_the_end: bool) -> None:
+        for number in range(way.number, len(self.calls)):
+            call, place = self.calls[number], way.place
             wanted = call.request.signature
-            if place < len(found) and found[place] == wanted:
-                if not call.request.apply(model):
+            there = found[place] if place < len(found) else "the end"
+            if there in (wanted, (ERASED, wanted[0])):
+                if there != wanted and not call.acknowledged:
+                    # What has been erased may be another's as well.
+                    ways.append(_Way(number + 1, place, _copy_of(way.model), list(way.taken)))
+                if not call.request.apply(way.model):
                     raise BrokenPromiseError(f"event {place + 1} {wanted} has no reason")
-                place += 1
+                way.place += 1
+                way.taken.append(call)
             elif call.acknowledged:
                 if place == len(found) and may_lose_the_end:
                     break
-                if _does_something(call.request, model):
-                    there = found[place] if place < len(found) else "the end"
+                if _does_something(call.request, way.model):
                     raise BrokenPromiseError(
                         f"call {number} {wanted} was acknowledged, and is not in the log: there is {there}, "
                         f"event {place + 1}"
                     )
-        if place < len(found):
-            raise BrokenPromiseError(f"event {place + 1} {found[place]} was not asked for there")
-        return model
+        if way.place < len(found):
+            raise BrokenPromiseError(f"event {way.place + 1} {found[way.place]} was not asked for there")
 
 
 def _does_something(request: Request, model: Model) -> bool:
-    copied = Model(
+    return request.apply(_copy_of(model))
+
+
+def _copy_of(model: Model) -> Model:
+    return Model(
         dict(model.checkpoints), {a: list(w) for a, w in model.writes.items()}, dict(model.runs), set(model.threads)
     )
-    return request.apply(copied)
+
+
+def _found(saver: EventLogSaver) -> list[Signature]:
+    """Give what was asked for, in order, as the log has it: of what has been erased, the kind is known."""
+    found = {event.position: _signature(event) for event in saver.log.read() if event.kind not in NOT_ASKED_FOR}
+    with saver.log.database.reading() as connection:
+        stubs = connection.execute("SELECT position, kind FROM erased").fetchall()
+    found |= {position: (ERASED, NAMES[kind]) for position, kind in stubs if kind not in NOT_ASKED_FOR}
+    return [signature for _, signature in sorted(found.items())]
 
 
 def _signature(event: Any) -> Signature:
@@ -266,8 +319,7 @@ def check(saver: EventLogSaver, issued: Issued, *, may_lose_the_end: bool = Fals
         BrokenPromiseError: one is broken.
     """
     try:
-        found = [_signature(event) for event in saver.log.read()]
-        model = issued.match(found, may_lose_the_end=may_lose_the_end)
+        model = issued.match(_found(saver), may_lose_the_end=may_lose_the_end)
         findings = list(saver.log.verify())
         if findings:
             raise BrokenPromiseError(f"verify finds {findings}")

@@ -25,7 +25,7 @@ from langgraph_eventlog.eventlog import EventLogError
 
 from .issued import BrokenPromiseError, Issued, Request, check
 from .power import lay_out
-from .work import STEPS, Synchronous, Work, close, put, rebuild
+from .work import STEPS, Synchronous, Work, close, compact, put, rebuild
 
 __all__ = ["Killed", "Nursery", "kill_rounds", "nursery"]
 
@@ -79,6 +79,7 @@ def kill_rounds(count: int, seed: int, folder: Path) -> Iterator[Killed]:
             try:
                 # SIGKILL takes nothing that the kernel has been given: NORMAL loses nothing either.
                 check(survivor.saver, survivor.issued)
+                survivor.issued.settle()
                 put(survivor)
                 check(survivor.saver, survivor.issued)
                 events = survivor.saver.log.head().position
@@ -206,6 +207,6 @@ def _work(path: str, synchronous: Synchronous, seed: int, begin_at: int) -> None
 
     work = Work(Path(path), synchronous, seed, Issued(tell), begin_at)
     steps = [step for _, step in STEPS]
-    weights = [weight * (4 if step in (close, rebuild) else 1) for weight, step in STEPS]
+    weights = [weight * (4 if step in (close, compact, rebuild) else 1) for weight, step in STEPS]
     while True:
         work.random.choices(steps, weights)[0](work)

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of putting, rebuilding and reopening: nothing acknowledged is lost, and the log is whole.
+"""SIGKILL while putting, rebuilding, compacting and reopening: nothing acknowledged is lost, and the log is whole.
 
 `python tests/faults kills --rounds 2000` does more, and says how many.
 """

@@ -1,11 +1,12 @@
 """What a saver is put to while things fail: steps, each a few calls, that note what was asked for and acknowledged.
 
-STEPS is a list, so that whatever else may change a file is added there: compaction, once there is one.
+STEPS is a list, so that whatever else may change a file is added there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Literal
 from langgraph_eventlog.eventlog.appender import prepare
 from langgraph_eventlog.eventlog.group_commit import Append
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.saver.compacting import Compactor
+from langgraph_eventlog.saver.pacing import Pace
 
 from .issued import Issued, Request, checkpoint_of, config_of
 
@@ -203,6 +206,12 @@ def rebuild(work: Work) -> None:
     work.saver.rebuild()
 
 
+def compact(work: Work) -> None:
+    """Nothing was asked for: what can be read stays as it is. A few events a transaction, so that there are several."""
+    pace = Pace(clock=itertools.count(0, 0.002).__next__, sleep=lambda _: None)
+    Compactor(work.saver._core, vacuum=work.random.random() < 0.2, pace=pace).run()
+
+
 def close(work: Work) -> None:
     """Closing the last connection folds the WAL into the file, and removes it; the next step opens a new one."""
     work.close()
@@ -235,6 +244,7 @@ STEPS: list[tuple[int, Step]] = [
     (4, read),
     (3, linger),
     (5, rebuild),
+    (6, compact),
     (7, close),
     (7, checkpoint),
     (6, checkpoint_often),
@@ -242,7 +252,7 @@ STEPS: list[tuple[int, Step]] = [
 
 # One after the other, beginning with a file that is not there.
 SCENARIO: list[Step] = [
-    *(put, put_writes, put, batch, copy_thread, rebuild, delete_thread, put, prune),
+    *(put, put_writes, put, batch, copy_thread, rebuild, delete_thread, compact, put, prune),
     *(
         checkpoint_often,
         put,
@@ -255,6 +265,7 @@ SCENARIO: list[Step] = [
         close,
         put,
         delete_copies,
+        compact,
         close,
     ),
 ]
