@@ -20,6 +20,7 @@ from ..eventlog.event import Field, Put, PutWrites, put_of, writes_of
 from ..eventlog.log import EventLog
 from ..eventlog.opened import OpenedRecord
 from ..eventlog.resolve import Resolver, complete
+from ..eventlog.sql import the_row
 from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
@@ -37,6 +38,7 @@ __all__ = ["Gathered", "Gatherer", "build", "build_write"]
 
 # Of how many checkpoints records are read at once: few enough for all to be remembered until their turn comes.
 _READ_AHEAD = 8
+_GENERATION = "SELECT generation FROM meta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,8 @@ class Gatherer:
 
         channels = {name: known(*one) for name, one in found.items()}
         fields = {name: known(*one) for name, one in found_fields.items()}
-        return Known(serde, at, channels, fields, sum(read.values()))
+        generation: int = the_row(self._connection, _GENERATION)[0]
+        return Known(serde, at, channels, fields, sum(read.values()), generation)
 
     def _opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:
         opened = self._open(row.position)

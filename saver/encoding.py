@@ -48,9 +48,14 @@ class EncodedPut(NamedTuple):
     fields: Mapping[str, KnownValue]
     read_bytes: int
 
-    def known(self, position: int) -> Known:
-        """Give what is known of the checkpoint, which has been appended at a position."""
-        return Known(self.serde, position, self.channels, self.fields, self.read_bytes)
+    def known(self, position: int, generation: int | None = None) -> Known:
+        """Give what is known of the checkpoint, which has been appended at a position.
+
+        `generation` is the file's before it was encoded; of what it refers to, it is known already.
+        """
+        known_under = self.event.generation
+        generation = generation if known_under is None else known_under
+        return Known(self.serde, position, self.channels, self.fields, self.read_bytes, generation)
 
 
 def encode_put(
@@ -109,7 +114,8 @@ def encode_put(
     # So many events are referred to only by tens of thousands of channels, or tasks: they are counted only then.
     if known is not None and len(channels) + len(known.written) > MAX_BASES - 2 and len(bases_of(put)) > MAX_BASES:
         return encode_put(serde, config, address, checkpoint, metadata, known=None)
-    event = NewEvent(put, address.thread_id, address.namespace)
+    generation = None if known is None else known.generation
+    event = NewEvent(put, address.thread_id, address.namespace, generation=generation)
     return EncodedPut(event, serde, dict(now[: -len(_FIELDS)]), dict(now[-len(_FIELDS) :]), read_bytes)
 
 

@@ -13,6 +13,7 @@ from ..eventlog.body import encode_body
 from ..eventlog.bounded import Bounded
 from ..eventlog.event import NewEvent, PutWrites, RecordedEvent, Similar
 from ..eventlog.value import Whole
+from .known import is_earlier
 
 __all__ = ["Likeness", "SimilarWrites", "likeness"]
 
@@ -63,12 +64,18 @@ class SimilarWrites:
         """About how many bytes they take."""
         return self._found.used_bytes
 
-    def find(self, like: Likeness) -> Similar | None:
-        """Give one of this likeness."""
-        return self._found.get(like)
+    def find(self, like: Likeness, generation: int | None = None) -> Similar | None:
+        """Give one of this likeness, and not of an earlier generation: that one may have been restated."""
+        found = self._found.get(like)
+        return None if found is None or is_earlier(found.generation, generation) else found
 
-    def remember(self, like: Likeness, event: NewEvent, recorded: RecordedEvent) -> None:
-        """Take in a put_writes that has been appended, unless it is a patch itself: then it is much smaller."""
+    def remember(
+        self, like: Likeness, event: NewEvent, recorded: RecordedEvent, generation: int | None = None
+    ) -> None:
+        """Take in a put_writes that has been appended, unless it is a patch itself: then it is much smaller.
+
+        `generation` is the file's, before it was appended.
+        """
         assert isinstance(event.data, PutWrites)
         before = event.similar
         if before is not None:
@@ -76,4 +83,4 @@ class SimilarWrites:
             if 3 * recorded.size * len(before.body) <= written * before.record_bytes:
                 return
         body = encode_body(event.data, frozenset())
-        self._found.add(like, Similar(recorded.position, body, recorded.size), len(body) + 500)
+        self._found.add(like, Similar(recorded.position, body, recorded.size, generation), len(body) + 500)
