@@ -20,6 +20,7 @@ from .connection import is_private
 from .database import Database
 from .encryption import Key
 from .errors import (
+    BaseErasedError,
     ConfigError,
     CorruptRecordError,
     EventLogError,
@@ -273,11 +274,10 @@ class EventLog(AsyncLogTwins):
     def _head_of_generation(self, connection: apsw.Connection) -> tuple[Head, bool, int]:
         """Give the head, whether anything has ever been erased, and the generation."""
         position, link, generation, erased = the_row(connection, _META)
-        if self._follower is None:
-            if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
-                raise LogReadOnlyError(
-                    f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
-                )
+        if self._follower is None and one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
+            raise LogReadOnlyError(
+                f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
+            )
         return head_of(self.path, position, link), bool(erased), generation
 
     def _check_generation(self, generation: int) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "encode_patch",
     "patch_frame",
     "read_bases",
+    "with_bases",
 ]
 
 # Persisted: do not change.
@@ -172,6 +173,13 @@ def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tu
 def read_bases(record: bytes) -> tuple[int, ...]:
     """Give the bases alone, without decompressing."""
     return _read_header(record)[3]
+
+
+def with_bases(record: bytes, bases: Collection[int]) -> bytes:
+    """Give a record with other bases, as many as it has: what refers to one refers to that of the same rank."""
+    codec, dictionary, size, before, offset = _read_header(record)
+    assert len(bases) == len(before)
+    return _record(size, bases, codec, dictionary, record[offset:])
 
 
 def base_of_patch(record: bytes) -> int | None:

@@ -27,11 +27,11 @@ from .models import MODELS
 from .parts import IMMUTABLE, Parts, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
 
-__all__ = ["EncodedPut", "encode_put", "encode_writes"]
+__all__ = ["FIELDS", "EncodedPut", "encode_put", "encode_writes", "field_before"]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 _OWN_PLACE = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
-_FIELDS = ("channel_versions", "versions_seen")
+FIELDS = ("channel_versions", "versions_seen")
 # In the order in which they are stored: what is put alike is stored alike.
 _FRAME = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
@@ -92,13 +92,11 @@ def encode_put(
         if size > MAX_BODY_BYTES:  # as differences it might still be stored, but not be read
             raise RecordTooLargeError(size=size, limit=MAX_BODY_BYTES)
         values.append((channel, parts, before))
-    for field in _FIELDS:
+    for field in FIELDS:
         parts = parts_of_plain(serde, given.get(field, {}), field)
-        # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
-        worth_it = known is not None and parts.size >= _MIN_FIELD_BYTES
-        values.append((field, parts, known.fields.get(field) if known is not None and worth_it else None))
+        values.append((field, parts, field_before(known, field, parts)))
     stored, now, read_bytes = express_all(values, known)
-    channels, fields = stored[: -len(_FIELDS)], stored[-len(_FIELDS) :]
+    channels, fields = stored[: -len(FIELDS)], stored[-len(FIELDS) :]
     frame = {name: given[name] for name in _FRAME if name in given and _is_plain(given[name])}
     rest = {name: value for name, value in given.items() if name not in _OWN_PLACE and name not in frame}
     put = Put(
@@ -116,7 +114,13 @@ def encode_put(
         return encode_put(serde, config, address, checkpoint, metadata, known=None)
     generation = None if known is None else known.generation
     event = NewEvent(put, address.thread_id, address.namespace, generation=generation)
-    return EncodedPut(event, serde, dict(now[: -len(_FIELDS)]), dict(now[-len(_FIELDS) :]), read_bytes)
+    return EncodedPut(event, serde, dict(now[: -len(FIELDS)]), dict(now[-len(FIELDS) :]), read_bytes)
+
+
+def field_before(known: Known | None, field: str, parts: Parts) -> KnownValue | None:
+    """Give what is known of one of the parent's own maps, if a child's is to be compared with it."""
+    # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
+    return known.fields.get(field) if known is not None and parts.size >= _MIN_FIELD_BYTES else None
 
 
 def encode_writes(

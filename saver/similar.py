@@ -14,6 +14,7 @@ from ..eventlog.bounded import Bounded
 from ..eventlog.event import NewEvent, PutWrites, RecordedEvent, Similar
 from ..eventlog.value import Whole
 from .known import is_earlier
+from .parts import CIPHER_MARK
 
 __all__ = ["Likeness", "SimilarWrites", "likeness"]
 
@@ -21,7 +22,6 @@ __all__ = ["Likeness", "SimilarWrites", "likeness"]
 _MIN_BYTES = 4_096
 _MAX_BYTES = 256 * 1024
 _MAX_KEYS = 16
-_CIPHER_MARK = "+"
 
 # The stream, and of each text, dict or the like that is written, the channel and the keys.
 Likeness = tuple[str | None, str, tuple[tuple[str, tuple[str, ...]], ...]]
@@ -32,7 +32,7 @@ def likeness(event: NewEvent, writes: Sequence[tuple[str, Any]]) -> Likeness | N
     assert isinstance(event.data, PutWrites)
     size = 0
     for write in event.data.writes:
-        if not isinstance(write.value, Whole) or _CIPHER_MARK in write.value.tag:
+        if not isinstance(write.value, Whole) or CIPHER_MARK in write.value.tag:
             return None
         size += len(write.value.data)
     if not _MIN_BYTES <= size <= _MAX_BYTES:
@@ -69,9 +69,7 @@ class SimilarWrites:
         found = self._found.get(like)
         return None if found is None or is_earlier(found.generation, generation) else found
 
-    def remember(
-        self, like: Likeness, event: NewEvent, recorded: RecordedEvent, generation: int | None = None
-    ) -> None:
+    def remember(self, like: Likeness, event: NewEvent, recorded: RecordedEvent, generation: int | None = None) -> None:
         """Take in a put_writes that has been appended, unless it is a patch itself: then it is much smaller.
 
         `generation` is the file's, before it was appended.
