@@ -247,15 +247,16 @@ class _Work:
             return {}
         at: dict[int, int] = {}
         is_current = True
+        size = 0
         began = ended = 0.0
 
         def decide(connection: apsw.Connection) -> None:
-            nonlocal is_current, began, ended
-            began = self._clock()
+            nonlocal is_current, size, began, ended
+            began, size = self._clock(), 0
             at.clear()
             is_current = the_row(connection, _META)[1] == generation
             for encoded in batch if is_current else ():
-                self._append_one(connection, encoded, at)
+                size += self._append_one(connection, encoded, at)
             if at:
                 connection.execute(NEXT_GENERATION)
             ended = self._clock()
@@ -267,11 +268,12 @@ class _Work:
             if encoded.at in at:
                 encoder.appended(encoded, at)
                 self._count(encoded, at[encoded.at])
+        self._bytes += size
         self._after_transaction(began, ended - began, len(batch))
         return at
 
-    def _append_one(self, connection: apsw.Connection, encoded: Encoded, at: dict[int, int]) -> None:
-        """Append one restate, if its row is what it was, and what it refers to is there."""
+    def _append_one(self, connection: apsw.Connection, encoded: Encoded, at: dict[int, int]) -> int:
+        """Append one restate, if its row is what it was, and what it refers to is there; give the record's bytes."""
         row, views = encoded.row, self._core.views
         now: CheckpointRow | WritesRow | None
         if isinstance(row, CheckpointRow):
@@ -280,17 +282,18 @@ class _Work:
             now = views.pending_writes.one(connection, row.stream, row.checkpoint_id, row.applied, row.ordinal)
         prepared = encoded.prepared(at) if now == row else None
         if prepared is None:
-            return
+            return 0
         try:
-            at[encoded.at] = self._core.log.append_within(connection, prepared).position
+            recorded = self._core.log.append_within(connection, prepared)
         except BaseErasedError:
-            return  # by another that compacts
+            return 0  # by another that compacts
+        at[encoded.at] = recorded.position
+        return recorded.size
 
     def _count(self, encoded: Encoded, position: int) -> None:
         is_checkpoint = isinstance(encoded.row, CheckpointRow)
         self._checkpoints += is_checkpoint
         self._writes += not is_checkpoint
-        self._bytes += len(encoded.record)
         if is_checkpoint and encoded.row.position in self._copied:
             self._restated.setdefault(encoded.row.position, position)
 
@@ -307,12 +310,12 @@ class _Work:
     def _under_lock(self, stream: int, address: tuple[str, str], places: Sequence[_Place], head: int) -> int:
         """Restate a few small checkpoints while nobody can put another; give how many rows are left."""
         done: list[tuple[Encoded, int]] = []
-        left = 0
+        left = size = 0
         began = ended = 0.0
 
         def decide(connection: apsw.Connection) -> None:
-            nonlocal left, began, ended
-            began = self._clock()
+            nonlocal left, size, began, ended
+            began, size = self._clock(), 0
             done.clear()
             there = [*places, *self._put_since(connection, stream, head)]
             rows = [row for row in (self._row(connection, stream, place) for place in there) if row is not None]
@@ -324,7 +327,7 @@ class _Work:
             for row in rows:
                 encoder.begin(connection, is_writing=True)
                 encoded = encoder.encode(row)
-                self._append_one(connection, encoded, at)
+                size += self._append_one(connection, encoded, at)
                 if encoded.at in at:
                     done.append((encoded, at[encoded.at]))
             left = len(rows) - len(done)
@@ -335,6 +338,7 @@ class _Work:
         self._core.log.transact(decide)
         for encoded, position in done:
             self._count(encoded, position)
+        self._bytes += size
         if done:
             self._after_transaction(began, ended - began, len(done))
         return left

@@ -232,6 +232,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, BaseCheckpointSaver[str]):
         try:
             recorded = yield event
         except BaseErasedError:
+            generation = self.log.generation
             event = event._replace(similar=None)
             recorded = yield event
         if like is not None:

@@ -13,9 +13,10 @@ from langgraph_eventlog.saver.restating import Restated, restate_affected
 
 from .changing import exact
 
-__all__ = ["Plan", "everything", "named", "pointed_at", "restate"]
+__all__ = ["Plan", "everything", "named", "pointed_at", "restate", "rows_at"]
 
 _RECORDS = "SELECT position, record FROM event WHERE kind IN (1, 2, 11, 12) ORDER BY position"
+_TABLES = ("history", "pending_writes")
 _POINTED_AT = "SELECT position FROM history UNION SELECT position FROM pending_writes"
 _STREAMS = "SELECT t.thread_id, s.checkpoint_ns, s.stream FROM stream AS s JOIN thread AS t USING (thread) ORDER BY 3"
 _WRITES = "SELECT stream, checkpoint_id, applied, ordinal, writes FROM pending_writes ORDER BY 1, 2, 3, 4"
@@ -79,6 +80,13 @@ def named(saver: EventLogSaver) -> set[int]:
             found.add(base)
             left += bases[base]
     return found - live
+
+
+def rows_at(saver: EventLogSaver, positions: Collection[int]) -> int:
+    """How many rows point at one of the positions."""
+    with saver.log.database.reading() as connection:
+        tables = [connection.execute(f"SELECT position FROM {table}").fetchall() for table in _TABLES]
+    return sum(position in positions for rows in tables for (position,) in rows)
 
 
 def pointed_at(saver: EventLogSaver) -> set[int]:

