@@ -11,7 +11,7 @@ a record names its bases in its header only, and values name them by their rank 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -20,14 +20,14 @@ import apsw
 from ..eventlog import record as record_codec
 from ..eventlog.appender import PreparedEvent
 from ..eventlog.body import bases_of, encode_body, kind_of
-from ..eventlog.event import Field, Kind, NewEvent, Put, PutWrites, Restate, RestateWrites, writes_of
+from ..eventlog.event import Field, NewEvent, Put, PutWrites, Restate, RestateWrites, writes_of
 from ..eventlog.integrity import digest_of
-from ..eventlog.record import MAX_BASES, read_bases
-from ..eventlog.sql import one_row
+from ..eventlog.record import MAX_BASES
 from ..eventlog.value import Carried, Stored, Whole, moved
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import WritesRow
+from .affected import Fate
 from .core import Core
 from .decoding import Gatherer
 from .differences import express_all
@@ -36,7 +36,7 @@ from .known import Known, KnownCheckpoints, KnownValue
 from .memory import Memory
 from .parts import Parts, parts_of_value
 
-__all__ = ["Encoded", "Encoder", "Fate"]
+__all__ = ["Encoded", "Encoder"]
 
 # Beyond all positions.
 _LATER = 1 << 62
@@ -45,37 +45,7 @@ _MOST_ANCESTORS = 64
 _MAX_BYTES_KNOWN = 32 * 1024 * 1024
 _MAX_BYTES_READ = 128 * 1024 * 1024  # of a Memory, most of which is for what is not needed here
 _MIN_FIELD_BYTES = 64
-_RECORD = "SELECT kind, record FROM event WHERE position = ?"
 _NOBODY: Any = object()  # in the place of a serializer
-
-
-class Fate:
-    """Tells which records stay as they are.
-
-    Args:
-        is_affected: whether an event up to `upto` refers, directly or not, to what goes.
-        goes: whether an event up to `upto` is to be erased.
-        upto: the position up to which both can tell; of later events, this looks at what they refer to.
-    """
-
-    def __init__(self, is_affected: Callable[[int], bool], goes: Callable[[int], bool], upto: int) -> None:
-        self._is_affected = is_affected
-        self._goes = goes
-        self._upto = upto
-        self._later: dict[int, bool] = {}
-
-    def stays(self, connection: apsw.Connection, position: int) -> bool:
-        """Tell whether an event stays, and everything that it refers to."""
-        if position <= self._upto:
-            return not self._is_affected(position) and not self._goes(position)
-        known = self._later.get(position)
-        if known is None:
-            row = one_row(connection, _RECORD, (position,))
-            # What has been restated since refers to what stays only: by this, or by another that does the same.
-            known = row is None or row[0] not in (Kind.PUT, Kind.PUT_WRITES)
-            known = known or all(self.stays(connection, base) for base in read_bases(row[1]))
-            self._later[position] = known
-        return known
 
 
 class Encoded(NamedTuple):

@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import apsw
 
 from ..eventlog.errors import BaseErasedError
-from ..eventlog.sql import all_rows, the_row
+from ..eventlog.sql import the_row
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import WritesRow
 from ..projections.rebuild import NEXT_GENERATION
+from .affected import AffectedRows, Fate, Place
 from .core import Core
-from .reencoding import Encoded, Encoder, Fate
+from .reencoding import Encoded, Encoder
 
-__all__ = ["Restated", "restate_affected"]
+__all__ = ["Paced", "Restated", "restate_affected"]
 
-_PAGE = 1_000
 _META = "SELECT head, generation FROM meta"
-_PUT_SINCE = "SELECT position FROM event WHERE stream = ? AND position > ? AND kind IN (1, 2) ORDER BY position"
 # How often a stream is gone through for what was put meanwhile, before that is done under the lock.
 _ROUNDS = 4
 # What may be done under the lock: of a writer that is as quick as this, only small checkpoints are left.
@@ -42,9 +43,6 @@ _MAX_BYTES_AT_ONCE = 256 * 1024
 _MAX_ENCODING_S = 0.05
 # How often rows are encoded again because others have restated, or rebuilt, meanwhile.
 _TRIES = 5
-
-# What tells a row: of a checkpoint (position, id), of writes also the place.
-_Place = tuple[int, str, int | None, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +66,24 @@ class Restated:
     longest_hold_us: int = 0
 
 
+class Paced(Protocol):
+    """Measures write transactions, and waits after them."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Give a block in which there is one."""
+
+    def begun(self) -> None:
+        """Take note that it has the write lock; again, if it had to be begun again."""
+
+
 def restate_affected(
     core: Core,
     *,
     is_affected: Callable[[int], bool],
     goes: Callable[[int], bool],
     upto: int,
-    wanted: Callable[[int], bool] = lambda _: True,
-    pause: Callable[[float], None] = lambda _: None,
+    thorough: bool = True,
+    pace: Paced | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Restated:
     """Restate every checkpoint, and all writes, that are there and refer to what is to go.
@@ -85,8 +93,9 @@ def restate_affected(
         is_affected: whether the event at a position, which a row points at, names as a base what goes, directly or not.
         goes: whether the event at a position is to be erased.
         upto: both are asked of positions up to this only; what was appended later is judged by what it refers to.
-        wanted: whether a stream, by its key, is to be gone through at all.
-        pause: called after each write transaction, with the seconds for which that held the lock.
+        thorough: False: only streams that are read from a good deal of what goes, compared with what they have: so that
+            one that loses a little at a time is not stored anew each time.
+        pace: waits between write transactions; None: they follow one another.
         clock: seconds, from any beginning.
 
     Rows that change meanwhile may be left: go through the log again. Memory that is needed grows with the longest
@@ -96,21 +105,26 @@ def restate_affected(
         CorruptRecordError: what is to be restated cannot be read. What has been restated before it stays so.
         LogBusyError, LogReadOnlyError, LogFullError, LogIOError, LogClosedError: likewise.
     """
-    work = _Work(core, Fate(is_affected, goes, upto), pause, clock)
-    for stream in work.scan(wanted):
-        work.restate(stream)
+    fate = Fate(is_affected, goes, upto)
+    rows = AffectedRows(core, fate)
+    work = _Work(core, fate, rows, pace, clock)
+    for stream in rows.streams():
+        if thorough or rows.is_worth_it(stream):
+            work.restate(stream)
     return work.result()
 
 
 class _Work:
     """One call of `restate_affected`."""
 
-    def __init__(self, core: Core, fate: Fate, pause: Callable[[float], None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, core: Core, fate: Fate, rows: AffectedRows, pace: Paced | None, clock: Callable[[], float]
+    ) -> None:
         self._core = core
         self._fate = fate
-        self._pause = pause
+        self._rows = rows
+        self._pace = pace
         self._clock = clock
-        self._copied: set[int] = set()
         self._restated: dict[int, int] = {}
         self._checkpoints = self._writes = self._bytes = self._left = self._transactions = 0
         self._longest_s = 0.0
@@ -121,31 +135,6 @@ class _Work:
         longest_us = round(self._longest_s * 1e6)
         return Restated(self._checkpoints, self._writes, self._bytes, self._left, self._transactions, longest_us)
 
-    def scan(self, wanted: Callable[[int], bool]) -> list[int]:
-        """Give the streams that have affected rows, in order; and note which of the records stand in several."""
-        streams: set[int] = set()
-        log, views, stays = self._core.log, self._core.views, self._fate.stays
-        after: tuple[int, str | None] = (0, None)
-        while True:
-            with log.database.reading() as connection:
-                places = views.history.places(connection, after, _PAGE)
-                for stream, _, position, applied in places:
-                    if not stays(connection, position):
-                        streams.add(stream)
-                        if applied != position:
-                            self._copied.add(position)
-            if len(places) < _PAGE:
-                break
-            after = places[-1][:2]
-        last: tuple[int, WritesRow | None] = (0, None)
-        while True:
-            with log.database.reading() as connection:
-                rows = views.pending_writes.page_in_order(connection, last, _PAGE)
-                streams.update(row.stream for row in rows if not stays(connection, row.position))
-            if len(rows) < _PAGE:
-                return sorted(stream for stream in streams if wanted(stream))
-            last = rows[-1].stream, rows[-1]
-
     def restate(self, stream: int) -> None:
         """Restate what is affected in a stream, and what is put there meanwhile and is, too."""
         log = self._core.log
@@ -153,61 +142,23 @@ class _Work:
             head = log.reader.head(connection).position
             address = log.keys.address(connection, stream)
         assert address is not None
-        places = self._affected(stream)
+        places = self._rows.of(stream)
         for _ in range(_ROUNDS):
             left = self._some(stream, Encoder(self._core, self._fate, address, self._restated), places)
             with log.database.reading() as connection:
-                places, head = left + self._put_since(connection, stream, head), log.reader.head(connection).position
+                places, head = (
+                    left + self._rows.put_since(connection, stream, head),
+                    log.reader.head(connection).position,
+                )
             if not places:
                 return
         self._left += self._under_lock(stream, address, places, head)
 
-    def _affected(self, stream: int) -> list[_Place]:
-        """Give what is affected in a stream, by position: parents before children, as they mostly are put."""
-        log, views, stays = self._core.log, self._core.views, self._fate.stays
-        places: list[_Place] = []
-        after: tuple[int, str | None] = (stream, None)
-        while after[0] == stream:
-            with log.database.reading() as connection:
-                page = views.history.places(connection, after, _PAGE)
-                own = [(position, id_, None, 0) for its, id_, position, _ in page if its == stream]
-                places += [place for place in own if not stays(connection, place[0])]
-            after = page[-1][:2] if len(page) == _PAGE else (stream + 1, None)
-        last: tuple[int, WritesRow | None] = (stream, None)
-        while last[0] == stream:
-            with log.database.reading() as connection:
-                rows = views.pending_writes.page_in_order(connection, last, _PAGE)
-                own_writes = [row for row in rows if row.stream == stream and not stays(connection, row.position)]
-                places += [(row.position, row.checkpoint_id, row.applied, row.ordinal) for row in own_writes]
-            last = (rows[-1].stream, rows[-1]) if len(rows) == _PAGE else (stream + 1, None)
-        return sorted(places, key=lambda place: place[0])
-
-    def _put_since(self, connection: apsw.Connection, stream: int, head: int) -> list[_Place]:
-        """Give what has been put into a stream after a position, and is affected."""
-        places: list[_Place] = []
-        reader = self._core.log.reader
-        for (position,) in all_rows(connection, _PUT_SINCE, (stream, head)):
-            opened = None if self._fate.stays(connection, position) else reader.open(connection, position)
-            if opened is not None and opened.checkpoint_id is not None:
-                places.append((position, opened.checkpoint_id, None if opened.is_put else position, 0))
-        return places
-
-    def _row(self, connection: apsw.Connection, stream: int, place: _Place) -> CheckpointRow | WritesRow | None:
-        """Give the row in a place, as it is now; None if it is not there, or not affected any more."""
-        _, checkpoint_id, applied, ordinal = place
-        views = self._core.views
-        row: CheckpointRow | WritesRow | None
-        if applied is None:
-            row = views.history.one(connection, stream, checkpoint_id)
-        else:
-            row = views.pending_writes.one(connection, stream, checkpoint_id, applied, ordinal)
-        return None if row is None or self._fate.stays(connection, row.position) else row
-
     # Some at a time: encoded outside of the lock, and appended in one short transaction.
 
-    def _some(self, stream: int, encoder: Encoder, places: Sequence[_Place]) -> list[_Place]:
+    def _some(self, stream: int, encoder: Encoder, places: Sequence[Place]) -> list[Place]:
         """Restate rows, in their order; give those that have changed while that was done."""
-        left: list[_Place] = []
+        left: list[Place] = []
         first = tries = 0
         while first < len(places):
             with self._core.log.database.reading() as connection:
@@ -223,13 +174,13 @@ class _Work:
         return left
 
     def _encode(
-        self, stream: int, encoder: Encoder, connection: apsw.Connection, places: Iterable[_Place]
-    ) -> list[tuple[_Place, Encoded | None]]:
+        self, stream: int, encoder: Encoder, connection: apsw.Connection, places: Iterable[Place]
+    ) -> list[tuple[Place, Encoded | None]]:
         """Encode the first of some rows again, at least one; None stands for one that need not be."""
-        batch: list[tuple[_Place, Encoded | None]] = []
+        batch: list[tuple[Place, Encoded | None]] = []
         size, until = 0, self._clock() + _MAX_ENCODING_S
         for place in places:
-            row = self._row(connection, stream, place)
+            row = self._rows.row(connection, stream, place)
             encoded = None if row is None else encoder.encode(row)
             if encoded is not None:
                 size += len(encoded.record)
@@ -252,7 +203,7 @@ class _Work:
 
         def decide(connection: apsw.Connection) -> None:
             nonlocal is_current, size, began, ended
-            began, size = self._clock(), 0
+            began, size = self._began(), 0
             at.clear()
             is_current = the_row(connection, _META)[1] == generation
             for encoded in batch if is_current else ():
@@ -261,7 +212,7 @@ class _Work:
                 connection.execute(NEXT_GENERATION)
             ended = self._clock()
 
-        self._core.log.transact(decide)
+        self._transact(decide)
         if not is_current:
             return None
         for encoded in batch:
@@ -271,6 +222,15 @@ class _Work:
         self._bytes += size
         self._after_transaction(began, ended - began, len(batch))
         return at
+
+    def _transact(self, decide: Callable[[apsw.Connection], None]) -> None:
+        with nullcontext() if self._pace is None else self._pace.transaction():
+            self._core.log.transact(decide)
+
+    def _began(self) -> float:
+        if self._pace is not None:
+            self._pace.begun()
+        return self._clock()
 
     def _append_one(self, connection: apsw.Connection, encoded: Encoded, at: dict[int, int]) -> int:
         """Append one restate, if its row is what it was, and what it refers to is there; give the record's bytes."""
@@ -294,7 +254,7 @@ class _Work:
         is_checkpoint = isinstance(encoded.row, CheckpointRow)
         self._checkpoints += is_checkpoint
         self._writes += not is_checkpoint
-        if is_checkpoint and encoded.row.position in self._copied:
+        if is_checkpoint and encoded.row.position in self._rows.copied:
             self._restated.setdefault(encoded.row.position, position)
 
     def _after_transaction(self, began: float, worked_s: float, count: int) -> None:
@@ -303,11 +263,10 @@ class _Work:
         self._longest_s = max(self._longest_s, held_s)
         fitting = int(count * _AIM_S / worked_s) if worked_s > 0 else _MOST_AT_ONCE
         self._at_once = max(1, min(fitting, 2 * self._at_once, _MOST_AT_ONCE))
-        self._pause(held_s)
 
     # What a quick writer leaves.
 
-    def _under_lock(self, stream: int, address: tuple[str, str], places: Sequence[_Place], head: int) -> int:
+    def _under_lock(self, stream: int, address: tuple[str, str], places: Sequence[Place], head: int) -> int:
         """Restate a few small checkpoints while nobody can put another; give how many rows are left."""
         done: list[tuple[Encoded, int]] = []
         left = size = 0
@@ -315,10 +274,10 @@ class _Work:
 
         def decide(connection: apsw.Connection) -> None:
             nonlocal left, size, began, ended
-            began, size = self._clock(), 0
+            began, size = self._began(), 0
             done.clear()
-            there = [*places, *self._put_since(connection, stream, head)]
-            rows = [row for row in (self._row(connection, stream, place) for place in there) if row is not None]
+            there = [*places, *self._rows.put_since(connection, stream, head)]
+            rows = [row for row in (self._rows.row(connection, stream, place) for place in there) if row is not None]
             if len(rows) > _MOST_UNDER_LOCK or sum(row.size for row in rows) > _MAX_BYTES_UNDER_LOCK:
                 left = len(rows)
                 return
@@ -335,7 +294,7 @@ class _Work:
                 connection.execute(NEXT_GENERATION)
             ended = self._clock()
 
-        self._core.log.transact(decide)
+        self._transact(decide)
         for encoded, position in done:
             self._count(encoded, position)
         self._bytes += size

@@ -510,7 +510,7 @@ def test_every_tuple_is_independent_of_every_other(file_saver: EventLogSaver) ->
 def test_a_base_that_was_erased_meanwhile_is_not_referred_to(
     file_saver: EventLogSaver, monkeypatch: Any, times: int, stored_as: type
 ) -> None:
-    """The append finds that the base is gone, and the put is encoded again: against what the log has; at last in full."""
+    """The append finds that the base is gone, and the put is encoded again: as the log has it, and at last in full."""
     chain = Chain(file_saver)
     chain.put({"messages": messages(10)})
     from langgraph_eventlog.eventlog import appender
