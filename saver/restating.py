@@ -144,28 +144,30 @@ class _Work:
         assert address is not None
         places = self._rows.of(stream)
         for _ in range(_ROUNDS):
-            left = self._some(stream, Encoder(self._core, self._fate, address, self._restated), places)
+            places = self._some(stream, address, places)
             with log.database.reading() as connection:
-                places, head = (
-                    left + self._rows.put_since(connection, stream, head),
-                    log.reader.head(connection).position,
-                )
+                places += self._rows.put_since(connection, stream, head)
+                head = log.reader.head(connection).position
             if not places:
                 return
         self._left += self._under_lock(stream, address, places, head)
 
     # Some at a time: encoded outside of the lock, and appended in one short transaction.
 
-    def _some(self, stream: int, encoder: Encoder, places: Sequence[Place]) -> list[Place]:
+    def _some(self, stream: int, address: tuple[str, str], places: Sequence[Place]) -> list[Place]:
         """Restate rows, in their order; give those that have changed while that was done."""
         left: list[Place] = []
         first = tries = 0
+        encoder, expected = None, -1
         while first < len(places):
             with self._core.log.database.reading() as connection:
                 generation = the_row(connection, _META)[1]
+                if encoder is None or generation != expected:  # another has restated what this one knows, perhaps
+                    encoder = Encoder(self._core, self._fate, address, self._restated)
                 encoder.begin(connection)
                 batch = self._encode(stream, encoder, connection, places[first:])
             done = self._append([encoded for _, encoded in batch if encoded is not None], encoder, generation)
+            expected = generation + bool(done)
             tries = tries + 1 if done is None else 0
             if done is None and tries < _TRIES:
                 continue  # what they were encoded against may have been restated by another
@@ -188,7 +190,7 @@ class _Work:
                 if batch and size > _MAX_BYTES_AT_ONCE:
                     break
             batch.append((place, encoded))
-            if len(batch) >= self._at_once or self._clock() > until:
+            if len(batch) >= self._at_once or size > _MAX_BYTES_AT_ONCE or self._clock() > until:
                 break
         return batch
 

@@ -207,10 +207,14 @@ def test_slices_are_of_writes_that_stay(make_saver: Make) -> None:
     assert saver.get_tuple(config(name(2))).checkpoint["channel_values"]["chat"][-1] == message(1)
 
 
-def test_a_writer_that_is_always_quicker_is_restated_under_the_lock(make_saver: Make, monkeypatch: Any) -> None:
-    """It puts a child of what it knew between each look at its stream and the next."""
+@pytest.mark.parametrize("most", [8, 0])
+def test_a_writer_that_is_always_quicker_is_restated_under_the_lock(
+    make_saver: Make, monkeypatch: Any, most: int
+) -> None:
+    """It puts a child of what it knew between each look at its stream and the next; what is too much there is left."""
     from langgraph_eventlog.saver import restating
 
+    monkeypatch.setattr(restating, "_MOST_UNDER_LOCK", most)
     saver, other = make_saver(), make_saver()
     chat: list[Any] = []
     for n in range(6):
@@ -232,9 +236,12 @@ def test_a_writer_that_is_always_quicker_is_restated_under_the_lock(make_saver: 
     position = position_of(saver, 5)
     monkeypatch.setattr(restating._Work, "_some", some)
     result = restate(other, plan)
-    assert result.left == 0
+    assert result.left == (0 if most else 1)
+    assert (named(saver) == set()) == (result.left == 0)
+    assert len([*saver.list(config(None))]) == result.checkpoints + result.left > 4
+    monkeypatch.undo()
+    restate(other)
     assert named(saver) == set()
-    assert len([*saver.list(config(None))]) == result.checkpoints > 4
 
 
 GOES_ON = """
