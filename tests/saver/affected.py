@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import apsw
+from langgraph_eventlog.eventlog import Put, PutWrites, Restate, RestateWrites
 from langgraph_eventlog.eventlog.record import read_bases
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.restating import Restated, restate_affected
 
 from .changing import exact
 
-__all__ = ["Plan", "everything", "named", "pointed_at", "restate", "rows_at"]
+__all__ = ["Plan", "everything", "looked_back", "named", "pointed_at", "restate", "rows_at"]
 
 _RECORDS = "SELECT position, record FROM event WHERE kind IN (1, 2, 11, 12) ORDER BY position"
 _TABLES = ("history", "pending_writes")
@@ -71,7 +72,7 @@ def named(saver: EventLogSaver) -> set[int]:
     """The positions that what is there is read from, directly or not, without those that rows point at."""
     with saver.log.database.reading() as connection:
         bases = _bases(connection)
-    live = pointed_at(saver)
+        live = {position for (position,) in connection.execute(_POINTED_AT)}
     found: set[int] = set()
     left = [base for position in live for base in bases[position]]
     while left:
@@ -92,6 +93,38 @@ def rows_at(saver: EventLogSaver, positions: Collection[int]) -> int:
 def pointed_at(saver: EventLogSaver) -> set[int]:
     with saver.log.database.reading() as connection:
         return {position for (position,) in connection.execute(_POINTED_AT)}
+
+
+def looked_back(saver: EventLogSaver) -> list[int]:
+    """The puts that refer to something else than their parent's record, and writes, as they were at that moment.
+
+    Or what these are read from. Of a log without copies, from which nothing has been erased.
+    """
+    with saver.log.database.reading() as connection:
+        bases = _bases(connection)
+    found: list[int] = []
+    read_from: dict[int, set[int]] = {}
+    checkpoints: dict[tuple[int | None, str], int] = {}
+    writes: dict[tuple[int | None, str], dict[int, int]] = {}
+    for event in saver.log.read():
+        data, stream = event.data, event.stream
+        if event.position in bases:
+            own = bases[event.position]
+            read_from[event.position] = {event.position}.union(*(read_from[base] for base in own))
+        match data:
+            case Put(checkpoint_id=id, parent_id=parent):
+                there = [checkpoints.get((stream, parent or "")), *writes.get((stream, parent or ""), {}).values()]
+                allowed: set[int] = set().union(*(read_from[position] for position in there if position is not None))
+                if not allowed.issuperset(own):
+                    found.append(event.position)
+                checkpoints[stream, id] = event.position
+            case Restate(put=put):
+                checkpoints[stream, put.checkpoint_id] = event.position
+            case PutWrites(checkpoint_id=id):
+                writes.setdefault((stream, id), {})[event.position] = event.position
+            case RestateWrites(applied=applied, writes=its):
+                writes[stream, its.checkpoint_id][applied] = event.position
+    return found
 
 
 def everything(saver: EventLogSaver, channels: Collection[str] = ("d", "e")) -> dict[Any, Any]:

@@ -16,7 +16,7 @@ from langgraph_eventlog.eventlog.record import read_bases
 from langgraph_eventlog.eventlog.value import Carried, Splice
 from langgraph_eventlog.saver import EventLogSaver
 
-from .affected import Plan, everything, named, restate
+from .affected import Plan, everything, looked_back, named, pointed_at, restate
 from .test_restating import TEXT, config, message, name, put, turn
 from .test_similar_writes import edited
 
@@ -130,6 +130,7 @@ def test_calls_that_wait_together_notice_together(make_saver: Make) -> None:
     for each in running:
         each.join(60)
     assert errors == []
+    assert looked_back(saver) == []
     restate(other)
     assert named(saver) == set()
     for thread in threads:
@@ -174,6 +175,7 @@ def test_async_calls_notice_too(make_saver: Make) -> None:
 
     asyncio.run(all_of_it())
     assert named(saver) == set()
+    assert looked_back(saver) == []
 
 
 def test_writes_that_are_like_earlier_ones_are_no_patches_to_what_was_restated(make_saver: Make) -> None:
@@ -285,6 +287,7 @@ def test_another_process_that_goes_on_refers_to_the_restate(make_saver: Make) ->
             assert not named(saver) & (plan.gone | plan.affected)
         process.stdin.close()
         assert process.wait(60) == 0
+    assert looked_back(saver) == []
 
 
 BUSY = GOES_ON.replace("for line in sys.stdin:\n        n = int(line)", "for n in range(1, 400):")
@@ -302,7 +305,67 @@ def test_a_process_that_puts_all_the_time_brings_nothing_back(make_saver: Make) 
             for _ in range(20):
                 process.stdout.readline()
         assert process.wait(60) == 0
+    assert looked_back(saver) == []
     saver.prune(["t"])
     restate(saver)
     assert named(saver) == set()
     assert saver.get_tuple(config(None)).checkpoint["channel_values"]["n"] == 399
+
+
+@pytest.mark.parametrize("how", ["threads", "async"])
+def test_many_that_put_while_one_restates_all_the_time(make_saver: Make, how: str) -> None:
+    """Writes and checkpoints of several threads, two savers on one file, and everything restated again and again."""
+    savers = [make_saver(synchronous="NORMAL"), make_saver(synchronous="NORMAL")]
+    for i in range(4):
+        put(savers[0], 0, {"kept": KEPT, "chat": []}, thread=f"thread {i}")
+
+    def goes_on(i: int) -> None:
+        chat: list[Any] = []
+        for n in range(1, 25):
+            turn(savers[i % 2], n, chat, f"thread {i}")
+
+    async def goes_on_async(i: int) -> None:
+        saver, chat = savers[i % 2], list[Any]()
+        for n in range(1, 25):
+            before = config(name(n - 1), f"thread {i}")
+            chat.append(message(n))
+            await saver.aput_writes(before, [("chat", [chat[-1]]), ("document", edited(n))], "task")
+            checkpoint: Any = {
+                **{"v": 4, "id": name(n), "ts": "", "channel_versions": {}, "versions_seen": {}},
+                "channel_values": {"kept": KEPT, "chat": list(chat)},
+            }
+            await saver.aput(before, checkpoint, {}, {})
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(goes_on_async(i) for i in range(4)))
+
+    done = threading.Event()
+    restates = 0
+
+    def run() -> None:
+        try:
+            if how == "async":
+                asyncio.run(all_of_them())
+            else:
+                running = [threading.Thread(target=goes_on, args=(i,)) for i in range(4)]
+                for each in running:
+                    each.start()
+                for each in running:
+                    each.join()
+        finally:
+            done.set()
+
+    runs = threading.Thread(target=run)
+    runs.start()
+    while not done.is_set():
+        saver = savers[restates % 2]
+        result = restate(saver, Plan.of(saver, sorted(pointed_at(saver))[-3:]))
+        restates += bool(result.checkpoints + result.writes)
+    runs.join()
+    assert restates > 0
+    assert looked_back(savers[0]) == []
+    for i in range(4):
+        found = [one.checkpoint["channel_values"] for one in savers[0].list(config(None, f"thread {i}"))]
+        assert len(found) == 25
+        chats = [values.get("chat", values.get("messages")) for values in found]
+        assert [len(chat) for chat in chats] == list(range(24, -1, -1))
