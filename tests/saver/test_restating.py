@@ -17,6 +17,7 @@ from langgraph_eventlog.eventlog.value import Carried, Edit, ListOf, Patch, Slic
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.restating import restate_affected
 
+from ..eventlog.independent_reader import read_log
 from .affected import Plan, everything, named, pointed_at, restate, rows_at
 from .test_similar_writes import edited
 
@@ -494,3 +495,24 @@ def test_of_what_was_put_since_its_records_tell(make_saver: Make) -> None:
     assert result.checkpoints == 10
     assert everything(saver) == before
     assert named(saver) == set()
+
+
+@pytest.mark.plain_file("the reader has no key")
+def test_a_reader_written_from_the_format_alone_reads_the_same(make_saver: Make) -> None:
+    saver = make_saver()
+    chat_of(saver, 16)
+    saver.copy_thread("t", "copy")
+    for thread in ("t", "copy"):
+        remove(saver, *range(6), hidden=(6, 7), thread=thread)
+
+    def read() -> Any:
+        log = read_log(saver.path)
+        checkpoints = {
+            key: (one.hidden, one.metadata, one.event.put[:2], one.event.put[6:], one.event.values)
+            for key, one in log.checkpoints.items()
+        }
+        return checkpoints, {key: log.writes(key) for key in [*checkpoints]}
+
+    before = read()
+    assert check(saver).writes > 0
+    assert read() == before
