@@ -5,7 +5,7 @@ Encoding asserts, since its input is our own; decoding checks every type, since 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .event import (
@@ -36,6 +36,7 @@ from .value import Carried, Stored, ValueFormatError, Whole, bases_of_value, dec
 __all__ = [
     "BodyFormatError",
     "bases_of",
+    "beyond",
     "decode_array",
     "decode_body",
     "decode_field",
@@ -99,14 +100,14 @@ def bases_of(data: EventData) -> frozenset[int]:
     return frozenset(bases)
 
 
-def encode_body(data: EventData, bases: frozenset[int]) -> bytes:
-    """Give the body; `bases` is what `bases_of` gave.
+def encode_body(data: EventData, bases: frozenset[int], more: Sequence[Any] = ()) -> bytes:
+    """Give the body; `bases` is what `bases_of` gave, and `more` a later version's elements.
 
     Raises:
         PlainDataError: metadata or the like is not plain.
     """
     index = {base: i for i, base in enumerate(sorted(bases))} if bases else _NO_INDEX
-    return pack(_to_array(data, index))
+    return pack([*_to_array(data, index), *more] if more else _to_array(data, index))
 
 
 def _to_array(data: EventData, index: Mapping[int, int]) -> list[Any]:
@@ -180,6 +181,11 @@ def unpack_body(kind: int, body: bytes, bases: tuple[int, ...]) -> list[Any]:
     if len(array) < length:
         raise BodyFormatError("its body is too short")
     return array
+
+
+def beyond(kind: int, array: list[Any]) -> list[Any]:
+    """Give the elements of an array of `unpack_body` that this version does not know."""
+    return array[_DECODERS[kind][1] :]
 
 
 def decode_array(kind: int, array: list[Any], bases: tuple[int, ...]) -> EventData:

@@ -157,10 +157,10 @@ class DecodingError(EventLogError, ValueError):
 
 
 class BaseErasedError(EventLogError):
-    """An event that a new record refers to is not there any more: `positions`. The caller encodes again, whole."""
+    """What a new record refers to is not there any more, or was restated: `positions`. The caller encodes again."""
 
     def __init__(self, positions: tuple[int, ...]) -> None:
-        super().__init__(f"events {positions} are referred to, but have been erased")
+        super().__init__(f"events {positions} are referred to, but have been erased, or may have been restated")
         self.positions = positions
 
 

@@ -269,23 +269,28 @@ class Similar:
         position: where it stands. Its own record is no patch.
         body: of its record.
         record_bytes: what its record takes.
+        generation: the file's when it was appended, or before; None: it is not known.
     """
 
     position: int
     body: bytes = field(repr=False)
     record_bytes: int
+    generation: int | None = None
 
 
 class NewEvent(NamedTuple):
     """An event before it is recorded. `thread_id` None means the whole log.
 
-    A thread-wide event has the namespace ''. If it is a put_writes, `similar` may name another.
+    A thread-wide event has the namespace ''. If it is a put_writes, `similar` may name another. `generation` is the
+    file's when it was found what this event refers to: under another, that may have been restated, and is not to be
+    referred to any more. None: whatever is there may be referred to.
     """
 
     data: EventData
     thread_id: str | None = None
     checkpoint_ns: str = ""
     similar: Similar | None = None
+    generation: int | None = None
 
 
 class RecordedEvent(NamedTuple):

@@ -22,6 +22,7 @@ from .coverage import Coverage
 from .database import Database
 from .encryption import Key
 from .errors import (
+    BaseErasedError,
     ConfigError,
     CorruptRecordError,
     EventErasedError,
@@ -105,10 +106,11 @@ class EventLog(AsyncLogTwins):
         self.keys = StreamKeys()
         self.reader = EventReader(self.path or "the temporary log")
         self._clock = clock or _now_us
-        # The head and whether anything has been erased, as the last commit left it, on which connection, and which
-        # version of the file that was; and what that is going to be when the transaction at hand is committed.
-        self._seen: tuple[apsw.Connection, int, Head, bool] | None = None
-        self._seen_next: tuple[Head, bool] | None = None
+        # The head, whether anything has been erased, and the generation, as the last commit left them, on which
+        # connection, and which version of the file that was; and what the transaction at hand is going to leave.
+        self._seen: tuple[apsw.Connection, int, Head, bool, int] | None = None
+        self._seen_next: tuple[Head, bool, int] | None = None
+        self._generation_next: int | None = None
         self._follower = follower
         database = Database(
             self.path,
@@ -137,6 +139,10 @@ class EventLog(AsyncLogTwins):
     def _attach(self) -> int | None:
         return None if self._follower is None else self._follower.attach(self)
 
+    def now(self) -> int:
+        """Give the present by the log's clock: UTC, microseconds since 1970-01-01."""
+        return self._clock()
+
     # Appending: used by the saver.
 
     def append(self, event: NewEvent) -> RecordedEvent:
@@ -156,7 +162,8 @@ class EventLog(AsyncLogTwins):
     def transact(self, decide: Callable[[apsw.Connection], NewEvent | None]) -> RecordedEvent | None:
         """Append the event that `decide` makes of what it reads, in one transaction; nothing if it gives None.
 
-        It is called again when the transaction has to be begun again.
+        It may itself append, with `append_within`, and raise the generation. It is called again when the transaction
+        has to be begun again.
         """
         append = Append(decide=decide)
         self._append_all([append])
@@ -178,14 +185,22 @@ class EventLog(AsyncLogTwins):
             BaseErasedError: something that it refers to has been erased meanwhile.
         """
         clock = self._clock if recorded_at is None else lambda: recorded_at
-        head, erased = self._head_of_generation(connection)
+        head = self.reader.head(connection)
         prepared = appender.prepare(event) if isinstance(event, NewEvent) else event
         if prepared.bases:
-            appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
+            appender.check_bases(connection, prepared.bases, head=head.position, erased=True)
         recorded = appender.append(connection, prepared, head=head, keys=self.keys, clock=clock)
         if self._follower is not None:
             self._follower.apply(connection, recorded)
         return recorded
+
+    @property
+    def generation(self) -> int | None:
+        """The file's generation when it was last looked at; None without a follower.
+
+        What was known of positions under an earlier one may not be referred to any more: see `NewEvent.generation`.
+        """
+        return self._generation
 
     def perform(self, steps: Steps[T]) -> T:
         """Do a call that appends what its steps give, as `append` does."""
@@ -229,9 +244,10 @@ class EventLog(AsyncLogTwins):
         seen = self._seen
         # SQLite changes the version with each commit on this connection, and when it first reads after another's.
         if seen is not None and seen[0] is connection and seen[1] == connection.data_version():
-            head, erased = seen[2], seen[3]  # nobody has committed anything since this connection did
+            _, _, head, erased, generation = seen  # nobody has committed anything since this connection did
         else:
-            head, erased = self._head_of_generation(connection)
+            head, erased, generation = self._head_of_generation(connection)
+            self._check_generation(generation)
         plain = True
         for append in appends:
             changes = connection.total_changes()
@@ -240,13 +256,16 @@ class EventLog(AsyncLogTwins):
                 if append.decide is not None:
                     plain = False
                     event = append.decide(connection)
-                    head, erased = self._head_of_generation(connection)  # it may itself append and erase: compaction
+                    # It may itself append and erase, and raise the generation: compaction.
+                    head, erased, generation = self._head_of_generation(connection)
                     if event is None:
                         append.succeed(None)
                         continue
                     prepared = appender.prepare(event)
                 assert prepared is not None
                 if prepared.bases:
+                    if prepared.event.generation not in (None, generation):
+                        raise BaseErasedError(tuple(sorted(prepared.bases)))  # they may have been restated since
                     appender.check_bases(connection, prepared.bases, head=head.position, erased=erased)
                 recorded = appender.append(connection, prepared, head=head, keys=keys, clock=self._clock)
                 if follower is not None:
@@ -259,29 +278,31 @@ class EventLog(AsyncLogTwins):
             append.succeed(recorded)
             head = recorded
         # What a `decide` did besides, nobody knows here.
-        self._seen_next = (Head(head.position, head.link), erased) if plain else None
+        self._seen_next = (Head(head.position, head.link), erased, generation) if plain else None
+        self._generation_next = generation
 
     def _is_committed(self, connection: apsw.Connection) -> None:
         seen = self._seen_next
         self._seen = None if seen is None else (connection, connection.data_version(), *seen)
+        if self._follower is not None:
+            self._generation = self._generation_next
         if self.keys.added:
             self.keys.committed()
         self.appended.notify()
 
-    def _head_of_generation(self, connection: apsw.Connection) -> tuple[Head, bool]:
-        """Give the head, if the projections still have the shape that they had when they were looked at.
-
-        And whether anything has ever been erased.
-        """
+    def _head_of_generation(self, connection: apsw.Connection) -> tuple[Head, bool, int]:
+        """Give the head, whether anything has ever been erased, and the generation."""
         position, link, generation, erased = the_row(connection, _META)
-        if self._follower is None:
-            if one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
-                raise LogReadOnlyError(
-                    f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
-                )
-        elif generation != self._generation:
+        if self._follower is None and one_row(connection, "SELECT 1 FROM projection LIMIT 1"):
+            raise LogReadOnlyError(
+                f"{self.path} has projections, which would fall behind: append through the saver, not the bare log"
+            )
+        return head_of(self.path, position, link), bool(erased), generation
+
+    def _check_generation(self, generation: int) -> None:
+        """Check that nobody has changed the projections' shape, or restated anything, since they were looked at."""
+        if self._follower is not None and generation != self._generation:
             raise GenerationChangedError
-        return head_of(self.path, position, link), bool(erased)
 
     # Reading.
 

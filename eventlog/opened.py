@@ -136,6 +136,11 @@ class OpenedRecord:
             self._data = data
         return data
 
+    @property
+    def more(self) -> list[Any]:
+        """What it holds that this version does not know: whoever encodes it again keeps that."""
+        return body_codec.beyond(self._kind, self._array)
+
     def stored(self, field: Field) -> Stored | None:
         """Decode one value; None if there is none of that name.
 

@@ -186,7 +186,7 @@ def body_size(record: bytes) -> int:
 
 
 def with_bases(record: bytes, bases: Collection[int]) -> bytes:
-    """Give the record that holds the same body, and names other bases in the place of its own, in the same order."""
+    """Give a record with other bases, as many as it has: what refers to one refers to that of the same rank."""
     codec, dictionary, size, old, offset = _read_header(record)
     assert len(bases) == len(old)
     return _record(size, bases, codec, dictionary, record[offset:])

@@ -7,7 +7,7 @@ differs from what an earlier put holds for the same channel: `resolve.py` puts t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "bases_of_value",
     "decode_value",
     "encode_value",
+    "moved",
     "stored_bytes",
 ]
 
@@ -132,6 +133,16 @@ def bases_of_value(value: Stored) -> set[int]:
         if type(element) is Slice:
             bases.add(element.base)
     return bases
+
+
+def moved(value: Stored, at: Mapping[int, int]) -> Stored:
+    """Give a value that refers to another event where `at` says that what it refers to now stands there.
+
+    Elements stay where they are.
+    """
+    if isinstance(value, _REFERRING) and value.base in at:
+        return replace(value, base=at[value.base])
+    return value
 
 
 def _elements(value: Stored) -> tuple[Element, ...]:

@@ -42,6 +42,7 @@ class CheckpointRow(NamedTuple):
 
 _TYPES = row_types(int, bytes, int, int, (bytes, OR_NULL), int, int, bytes)
 _FACTS = row_types(int, int)
+_PLACE = row_types(int, bytes, int, int)
 # How many ancestors are read at a time.
 _FEW = 16
 _MANY = 64
@@ -142,6 +143,9 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
 SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE (h.stream, h.checkpoint_id) > (?1, ?2)
 ORDER BY h.stream, h.checkpoint_id LIMIT ?3"""
 
+    _PLACES = """
+SELECT stream, checkpoint_id, position, applied FROM history NOT INDEXED WHERE (stream, checkpoint_id) > (?1, ?2)
+ORDER BY stream, checkpoint_id LIMIT ?3"""
     # The row of an id, its parent's, and so on. NOT INDEXED: as above.
     _LINEAGE = f"""
 WITH RECURSIVE h AS (
@@ -277,6 +281,18 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
         last = (found[-1].stream, found[-1].checkpoint_id) if found and checkpoint_id is not None else None
         check_progress(is_further=last is None or checkpoint_id is None or last > (stream, checkpoint_id))
         return found
+
+    def places(
+        self, connection: apsw.Connection, after: tuple[int, str | None], limit: int
+    ) -> list[tuple[int, str, int, int]]:
+        """Do as `page_in_order`, but give (stream, checkpoint_id, position, applied) alone."""
+        stream, checkpoint_id = after
+        key = b"" if checkpoint_id is None else to_key(checkpoint_id)
+        rows = all_rows(connection, self._PLACES, (stream, key, limit))
+        for row in rows:
+            check_row(row, _PLACE)
+        check_progress(is_further=not rows or rows[-1][:2] > (stream, key))
+        return [(row[0], from_key(row[1]), row[2], row[3]) for row in rows]
 
     def ancestors(self, connection: apsw.Connection, row: CheckpointRow) -> Iterator[CheckpointRow]:
         """Yield parents, grandparents and so on, hidden ones too, each once: putting an id again can make a cycle."""

@@ -15,7 +15,7 @@ from ..eventlog.event import PutWrites
 from ..eventlog.sql import all_rows, one_row, the_row
 from ..eventlog.value import Stored
 from .ids import from_key, to_key
-from .table import Table, check_row, row_types
+from .table import Table, check_progress, check_row, row_types
 
 __all__ = ["EffectiveWrite", "PendingWrites", "WritesRow", "effective"]
 
@@ -89,6 +89,10 @@ CREATE TABLE pending_writes@ (
     _REMOVE_STREAM = "DELETE FROM pending_writes@ WHERE stream = ?"
     _COUNT = "SELECT coalesce(sum(writes), 0) FROM pending_writes@ WHERE stream = ?"
     _OF = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? AND checkpoint_id = ? ORDER BY applied, ordinal"
+    _ONE = f"SELECT {_COLUMNS} FROM pending_writes WHERE {_AT}"
+    _PAGE = f"""
+SELECT {_COLUMNS} FROM pending_writes WHERE (stream, checkpoint_id, applied, ordinal) > (?1, ?2, ?3, ?4)
+ORDER BY stream, checkpoint_id, applied, ordinal LIMIT ?5"""
     _OF_FEW = _of_so_many(_FEW)
     _OF_MANY = _of_so_many(_MANY)
     _OF_STREAM = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? ORDER BY checkpoint_id, applied, ordinal"
@@ -133,6 +137,25 @@ ORDER BY s.checkpoint_ns, w.checkpoint_id, w.applied, w.ordinal"""
     def of(self, connection: apsw.Connection, stream: int, checkpoint_id: str) -> list[WritesRow]:
         """Give a checkpoint's rows, in the order in which they apply."""
         return [_row(r) for r in all_rows(connection, self._OF, (stream, to_key(checkpoint_id)))]
+
+    def one(
+        self, connection: apsw.Connection, stream: int, checkpoint_id: str, applied: int, ordinal: int
+    ) -> WritesRow | None:
+        """Give the row in a place."""
+        found = one_row(connection, self._ONE, (stream, to_key(checkpoint_id), applied, ordinal))
+        return None if found is None else _row(found)
+
+    def page_in_order(
+        self, connection: apsw.Connection, after: tuple[int, WritesRow | None], limit: int
+    ) -> list[WritesRow]:
+        """Give rows by (stream, checkpoint_id, applied, ordinal), above one; None: above those of smaller streams."""
+        stream, row = after
+        key = (stream, b"", 0, 0) if row is None else (stream, to_key(row.checkpoint_id), row.applied, row.ordinal)
+        found = [_row(r) for r in all_rows(connection, self._PAGE, (*key, limit))]
+        last = found[-1] if found else None
+        further = last is None or (last.stream, to_key(last.checkpoint_id), last.applied, last.ordinal) > key
+        check_progress(is_further=further)
+        return found
 
     def of_several(
         self, connection: apsw.Connection, stream: int, checkpoint_ids: Sequence[str]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from ..eventlog.event import Compaction, Kind, NewEvent
 from ..eventlog.sql import all_rows, one_row
 from ..projections.carrying import THREADS_A_CARRY, carry_threads
+from ..projections.ids import to_key
 from ..projections.reaching import Leaving
 from . import giving_back
 from .core import Core
@@ -20,6 +21,9 @@ from .eraser import Eraser
 from .pacing import Pace
 from .planning import Plan, make_plan
 from .report import CompactionReport, ProgressTold
+from .restating import Restated, restate_affected
+from .retaining import apply_retention, doomed_by
+from .retention import Retention
 
 __all__ = ["Compactor", "Removed", "needs_compaction"]
 
@@ -38,18 +42,43 @@ AND e.kind = ? LIMIT 1"""
 class Removed(NamedTuple):
     """What following a policy has removed, or would."""
 
+    threads: int = 0
     checkpoints: int = 0
     leaving: Leaving | None = None
 
 
-def follow(core: Core, policy: Any, *, dry_run: bool) -> Removed:
+def follow(core: Core, policy: Retention) -> Removed:
     """Remove what a policy lets go."""
-    return Removed()
+    report = apply_retention(core.log, core.views, policy, now=core.log.now())
+    return Removed(report.threads_removed, report.checkpoints_removed)
 
 
-def restate_affected(core: Core, plan: Plan, pace: Pace, *, thorough: bool) -> int:
-    """Store anew what refers to what is to go; give how many that were."""
-    return 0
+def foresee(core: Core, policy: Retention) -> Removed:
+    """Say what a policy would remove."""
+    threads = checkpoints = 0
+    leaving = Leaving()
+    for doomed in doomed_by(core.log, core.views, policy, now=core.log.now()):
+        checkpoints += len(doomed.removed)
+        leaving.checkpoints |= {(row.stream, to_key(row.checkpoint_id)) for row in doomed.removed}
+        leaving.checkpoints |= {(row.stream, to_key(row.checkpoint_id)) for row in doomed.writes}
+        if doomed.whole:
+            threads += 1
+            with core.log.database.reading() as connection:
+                leaving.threads.add(core.log.keys.find_thread(connection, doomed.thread_id) or 0)
+    return Removed(threads, checkpoints, leaving)
+
+
+def restate(core: Core, plan: Plan, pace: Pace, *, thorough: bool) -> Restated:
+    """Store anew what is kept, but refers to what is to go."""
+    return restate_affected(
+        core,
+        is_affected=plan.affected.__contains__,
+        goes=lambda position: position in plan.shared or position in plan.dead,
+        upto=plan.head,
+        thorough=thorough,
+        pace=pace,
+        clock=pace.clock,
+    )
 
 
 class Compactor:
@@ -69,7 +98,7 @@ class Compactor:
     def __init__(
         self,
         core: Core,
-        policy: Any = None,
+        policy: Retention | None = None,
         *,
         thorough: bool = True,
         vacuum: bool = False,
@@ -92,7 +121,7 @@ class Compactor:
         self._rounds = 0
         self._kinds: Counter[int] = Counter()
         self._size = 0
-        self._restated = 0
+        self._restated = self._restated_size = 0
         self._blocked_by: set[str] = set()
         self._left = False  # whether something is left to do
         self._appended = False
@@ -100,21 +129,23 @@ class Compactor:
     def dry_run(self) -> CompactionReport:
         """Say what `run` would do. Changes nothing: a log that is open for reading only will do."""
         began, sizes = time.perf_counter(), giving_back.sizes(self._log.database)
-        removed = Removed() if self._policy is None else follow(self._core, self._policy, dry_run=True)
+        removed = Removed() if self._policy is None else foresee(self._core, self._policy)
         plan = self._plan(removed.leaving)
         self._tell(0, 0)
         return CompactionReport(
             dry_run=True,
             rounds=1,
+            threads_removed=removed.threads,
             checkpoints_removed=removed.checkpoints,
-            events_erased=_by_kind(plan.kinds),
-            bytes_erased=plan.size,
+            events_erased=_by_kind(plan.kinds + plan.kinds_after if self._thorough else plan.kinds),
+            bytes_erased=plan.size + (plan.shared_size + plan.affected_size if self._thorough else 0),
+            bytes_restated=plan.affected_size if self._thorough else 0,
             file_bytes_before=sizes.file,
             file_bytes_after=sizes.file,
             wal_bytes_before=sizes.wal,
             wal_bytes_after=sizes.wal,
             blocked_by=plan.blocked_by,
-            complete=not (plan.dead or plan.blocked_by),
+            complete=not (plan.dead or plan.shared or plan.blocked_by),
             seconds=time.perf_counter() - began,
         )
 
@@ -123,8 +154,8 @@ class Compactor:
         database = self._log.database
         database.check_writable()
         began, before = time.perf_counter(), giving_back.sizes(database)
-        removed = Removed() if self._policy is None else follow(self._core, self._policy, dry_run=False)
-        self._appended |= bool(removed.checkpoints)
+        removed = Removed() if self._policy is None else follow(self._core, self._policy)
+        self._appended |= bool(removed.checkpoints or removed.threads)
         self._core.projector.catch_up()
         while self._rounds < _MAX_ROUNDS and not self._is_stopped() and self._round():
             pass
@@ -137,10 +168,12 @@ class Compactor:
         self._tell(self._done, self._done)
         return CompactionReport(
             rounds=self._rounds,
+            threads_removed=removed.threads,
             checkpoints_removed=removed.checkpoints,
             events_erased=_by_kind(self._kinds),
             bytes_erased=self._size,
             restated=self._restated,
+            bytes_restated=self._restated_size,
             file_bytes_before=before.file,
             file_bytes_after=after.file,
             wal_bytes_before=before.wal,
@@ -157,7 +190,7 @@ class Compactor:
     @property
     def _why(self) -> dict[str, Any]:
         """What compaction events say of why."""
-        return {}
+        return {} if self._policy is None else self._policy.as_plain()
 
     def _round(self) -> bool:
         """Look what is to do, and do it; tell whether there may be more."""
@@ -170,10 +203,13 @@ class Compactor:
                 self._carry(plan)
             self._erase(plan)
         if plan.affected and not self._is_stopped():
-            restated = restate_affected(self._core, plan, self._pace, thorough=self._thorough)
-            self._restated += restated
-            self._left |= bool(restated)
-            self._appended |= bool(restated)
+            restated = restate(self._core, plan, self._pace, thorough=self._thorough)
+            count = restated.checkpoints + restated.writes
+            self._restated += count
+            self._restated_size += restated.bytes
+            self._left |= bool(count or restated.left)
+            self._appended |= bool(count)
+            self._between("restated")
         return self._left
 
     def _plan(self, leaving: Leaving | None) -> Plan:

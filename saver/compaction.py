@@ -8,12 +8,12 @@ stopped anywhere, and done again.
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from ..eventlog.aio import run
 from .compacting import Compactor
 from .core import Core
 from .report import CompactionReport, ProgressTold
+from .retention import Retention
 
 __all__ = ["CompactionMethods"]
 
@@ -25,7 +25,7 @@ class CompactionMethods:
 
     def compact(
         self,
-        policy: Any = None,
+        policy: Retention | None = None,
         *,
         thorough: bool = True,
         vacuum: bool = False,
@@ -60,7 +60,7 @@ class CompactionMethods:
 
     async def acompact(
         self,
-        policy: Any = None,
+        policy: Retention | None = None,
         *,
         thorough: bool = True,
         vacuum: bool = False,

@@ -20,6 +20,7 @@ from ..eventlog.event import Field, Put, PutWrites, put_of, writes_of
 from ..eventlog.log import EventLog
 from ..eventlog.opened import OpenedRecord
 from ..eventlog.resolve import Resolver, complete
+from ..eventlog.sql import the_row
 from ..eventlog.value import Carried, Stored, Value
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
@@ -37,6 +38,7 @@ __all__ = ["Gathered", "Gatherer", "build", "build_write"]
 
 # Of how many checkpoints records are read at once: few enough for all to be remembered until their turn comes.
 _READ_AHEAD = 8
+_GENERATION = "SELECT generation FROM meta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +89,19 @@ class Gatherer:
 
     def _gather(self, row: CheckpointRow, writes: Iterable[WritesRow]) -> Gathered:
         put = self.put_of(row)
-        return Gathered(
-            row,
-            put,
+        return Gathered(row, put, *self.values_of(row, put), self.effective(writes))
+
+    def values_of(self, row: CheckpointRow, put: Put) -> tuple[dict[str, Value], Value, Value]:
+        """Give the values of a checkpoint's channels, its channel_versions and versions_seen; `put` is its put."""
+        return (
             self._resolver.all_channels(row.position, put),
             self._resolver.channel_versions(row.position, put),
             self._resolver.versions_seen(row.position, put),
-            self.effective(writes),
         )
 
     def put_of(self, row: CheckpointRow) -> Put:
         """Read a checkpoint's put, checked against the row that points at it."""
-        put = put_of(self._opened(row).data())
+        put = put_of(self.opened(row).data())
         if put is None:
             raise self._mismatch(row)
         return put
@@ -118,21 +121,21 @@ class Gatherer:
         if len(rows) != 1:
             return effective([self._writes(row) for row in rows])
         # As nearly always. Walks over a delta channel's ancestors ask again and again.
-        opened = self._opened(rows[0])
+        opened = self.opened(rows[0])
         if opened.derived is None:
             opened.derived = tuple(effective([self._writes(rows[0])]))
         found: Sequence[EffectiveWrite] = opened.derived
         return found
 
     def _writes(self, row: WritesRow) -> PutWrites:
-        data = writes_of(self._opened(row).data())
+        data = writes_of(self.opened(row).data())
         if data is None:
             raise self._mismatch(row)
         return data
 
     def channels_of(self, row: CheckpointRow, names: Set[str]) -> dict[str, Value]:
         """Give the values that a checkpoint holds of some channels; what else it holds is not looked at."""
-        opened = self._opened(row)
+        opened = self.opened(row)
         if not opened.is_put:
             raise self._mismatch(row)
         if opened.channels.isdisjoint(names):
@@ -143,7 +146,7 @@ class Gatherer:
     def known(self, row: CheckpointRow, serde: SerializerProtocol) -> Known:
         """Give what is known of a checkpoint's values, for its child's to be differences to."""
         put, at = self.put_of(row), row.position
-        read: dict[int, int] = {at: self._opened(row).body_bytes}
+        read: dict[int, int] = {at: self.opened(row).body_bytes}
 
         def load(position: int, field: Field) -> Stored | None:
             opened = self._open(position)
@@ -171,9 +174,11 @@ class Gatherer:
 
         channels = {name: known(*one) for name, one in found.items()}
         fields = {name: known(*one) for name, one in found_fields.items()}
-        return Known(serde, at, channels, fields, sum(read.values()))
+        generation: int = the_row(self._connection, _GENERATION)[0]
+        return Known(serde, at, channels, fields, sum(read.values()), generation)
 
-    def _opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:
+    def opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:
+        """Read the record that a row points at, checked against the row."""
         opened = self._open(row.position)
         if opened is None:
             raise CorruptRecordError(

@@ -27,7 +27,7 @@ from ..eventlog.record import patch_frame
 from ..eventlog.resolve import MAX_PATCH_DEPTH
 from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Splice, Stored, bases_of_value
 from .known import Known, KnownValue
-from .parts import Form, Parts
+from .parts import CIPHER_MARK, Form, Parts
 from .written import Written
 
 __all__ = ["express", "express_all", "known_from_log"]
@@ -216,7 +216,8 @@ def _patch(parts: Parts, before: KnownValue, base: int) -> Patch | None:
     new, old = parts.elements[0], before.parts.elements[0]
     if not (_MIN_PATCHED <= len(new.data) <= _MAX_PATCHED and _MIN_PATCHED <= len(old.data) <= _MAX_PATCHED):
         return None
-    if parts.encrypted or old.tag != new.tag or before.chain.patches >= MAX_PATCH_DEPTH:
+    # What is encrypted has nothing in common with what was, however alike both were.
+    if parts.encrypted or CIPHER_MARK in new.tag or old.tag != new.tag or before.chain.patches >= MAX_PATCH_DEPTH:
         return None
     frame = patch_frame(old.data, new.data)
     # A patch that is no small part of the value is mostly the value itself, compressed.

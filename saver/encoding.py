@@ -28,7 +28,17 @@ from .models import MODELS
 from .parts import IMMUTABLE, Parts, parts_of_plain, take_apart
 from .serialising import dump, dump_metadata
 
-__all__ = ["FIELDS", "FRAME", "OWN_PLACE", "EncodedPut", "assemble", "encode_put", "encode_writes", "is_plain"]
+__all__ = [
+    "FIELDS",
+    "FRAME",
+    "OWN_PLACE",
+    "EncodedPut",
+    "assemble",
+    "encode_put",
+    "encode_writes",
+    "field_before",
+    "is_plain",
+]
 
 # Fields of a checkpoint that get a place of their own in the record; the others go into `rest`.
 OWN_PLACE: Final = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
@@ -49,9 +59,14 @@ class EncodedPut(NamedTuple):
     fields: Mapping[str, KnownValue]
     read_bytes: int
 
-    def known(self, position: int) -> Known:
-        """Give what is known of the checkpoint, which has been appended at a position."""
-        return Known(self.serde, position, self.channels, self.fields, self.read_bytes)
+    def known(self, position: int, generation: int | None = None) -> Known:
+        """Give what is known of the checkpoint, which has been appended at a position.
+
+        `generation` is the file's before it was encoded; of what it refers to, it is known already.
+        """
+        known_under = self.event.generation
+        generation = generation if known_under is None else known_under
+        return Known(self.serde, position, self.channels, self.fields, self.read_bytes, generation)
 
 
 def encode_put(
@@ -131,10 +146,7 @@ def assemble(
 
     None: with `known`, it would refer to more events than a record can. Without, it does not.
     """
-    for field, parts in fields:
-        # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
-        worth_it = known is not None and parts.size >= _MIN_FIELD_BYTES
-        values.append((field, parts, known.fields.get(field) if known is not None and worth_it else None))
+    values += [(field, parts, field_before(known, field, parts)) for field, parts in fields]
     stored, now, read_bytes = express_all(values, known)
     channels, own = stored[: -len(FIELDS)], stored[-len(FIELDS) :]
     put = Put(
@@ -150,8 +162,15 @@ def assemble(
     # So many events are referred to only by tens of thousands of channels, or tasks: they are counted only then.
     if known is not None and len(channels) + len(known.written) > MAX_BASES - 2 and len(bases_of(put)) > MAX_BASES:
         return None
-    event = NewEvent(put, address.thread_id, address.namespace)
+    generation = None if known is None else known.generation
+    event = NewEvent(put, address.thread_id, address.namespace, generation=generation)
     return EncodedPut(event, serde, dict(now[: -len(FIELDS)]), dict(now[-len(FIELDS) :]), read_bytes)
+
+
+def field_before(known: Known | None, field: str, parts: Parts) -> KnownValue | None:
+    """Give what is known of one of the parent's own maps, if a child's is to be compared with it."""
+    # A reference to a map of a few bytes is no smaller, and keeps another event from being erased.
+    return known.fields.get(field) if known is not None and parts.size >= _MIN_FIELD_BYTES else None
 
 
 def encode_writes(

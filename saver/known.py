@@ -18,7 +18,7 @@ from ..eventlog.event import PutWrites
 from .parts import Parts
 from .written import Written
 
-__all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue"]
+__all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue", "is_earlier"]
 
 # (thread_id, checkpoint_ns, checkpoint_id)
 Key = tuple[str, str, str]
@@ -50,6 +50,8 @@ class Known:
         channels: their values, by name.
         fields: the checkpoint's own maps, by name.
         read_bytes: about how many bytes of events are read for it, at most.
+        generation: the file's when all this was true, or an earlier one. Once that has grown, the checkpoint, or what
+            it refers to, may have been restated: what is stored from now on refers to nothing that is named here.
         written: serialised values that stand in put_writes of the checkpoint. Grows as these are appended.
     """
 
@@ -58,6 +60,7 @@ class Known:
     channels: Mapping[str, KnownValue]
     fields: Mapping[str, KnownValue]
     read_bytes: int
+    generation: int | None = None
     written: Written = field(default_factory=Written)
 
     def at(self, value: KnownValue) -> int:
@@ -76,6 +79,11 @@ class Known:
                 if snapshot is not None:
                     total += snapshot.memory
         return total
+
+
+def is_earlier(generation: int | None, than: int | None) -> bool:
+    """Tell whether what was known under one generation is of no use under another. None: none was counted."""
+    return generation is not None and than is not None and generation < than
 
 
 class KnownCheckpoints:
@@ -100,11 +108,15 @@ class KnownCheckpoints:
         """About how many bytes it takes."""
         return self._bytes
 
-    def get(self, key: Key, serde: SerializerProtocol) -> Known | None:
-        """Give what is known of a checkpoint under this very serializer."""
+    def get(self, key: Key, serde: SerializerProtocol, generation: int | None = None) -> Known | None:
+        """Give what is known of a checkpoint under this very serializer, and not of an earlier generation."""
         with self._lock:
             found = self._known.get(key)
             if found is None or found[0].serde is not serde:
+                return None
+            if is_earlier(found[0].generation, generation):
+                del self._known[key]
+                self._bytes -= found[1]
                 return None
             self._known.move_to_end(key)
             return found[0]

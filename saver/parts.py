@@ -24,7 +24,16 @@ from .serialising import dump
 from .snapshot import Snapshot, common_prefix, is_worth_it, serialised_like, take, thaw
 from .written import Written
 
-__all__ = ["IMMUTABLE", "Form", "Parts", "cut_apart", "parts_of_plain", "parts_of_value", "take_apart"]
+__all__ = [
+    "CIPHER_MARK",
+    "IMMUTABLE",
+    "Form",
+    "Parts",
+    "cut_apart",
+    "parts_of_plain",
+    "parts_of_value",
+    "take_apart",
+]
 
 _MIN_BYTES_APART = 512
 # Of smaller ones, numbers and the like, ten thousand are faster, and smaller, in one piece.
@@ -33,6 +42,8 @@ _MIN_BYTES_AN_ELEMENT = 16
 IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
 
 
+# In the type tags of what EncryptedSerializer has made.
+CIPHER_MARK = "+"
 # In the place of an object, since None is one.
 _NOTHING: Any = object()
 
@@ -83,7 +94,7 @@ class Parts(NamedTuple):
         if self.cipher is None:
             return element
         name, data = self.cipher.encrypt(element.data)
-        return Whole(f"{element.tag}+{name}", data)
+        return Whole(f"{element.tag}{CIPHER_MARK}{name}", data)
 
 
 def take_apart(

@@ -59,6 +59,7 @@ class Plan:
         facts_of: the file's keys of threads that began, or were last active, with an event that is dead.
         carries: where users' projections have carried their facts last, by name.
         floor: what every user's projection has taken in; nothing beyond it may be erased.
+        kinds_after: how many of each kind are `shared` or `affected`: they can be erased once what is kept is restated.
         shared: positions that no row points at, but that records of others refer to.
         shared_size: bytes of these records.
         affected: positions that rows point at, whose records refer to a shared one, through others perhaps.
@@ -72,6 +73,7 @@ class Plan:
     shared: Positions
     affected: Positions
     kinds: Counter[int] = field(default_factory=Counter)
+    kinds_after: Counter[int] = field(default_factory=Counter)
     size: int = 0
     facts_of: set[int] = field(default_factory=set)
     carries: dict[str, int] = field(default_factory=dict)
@@ -157,6 +159,7 @@ class _Descent:
             if kind in HOLDING_VALUES and not is_held:
                 plan.shared.add(position)
                 plan.shared_size += len(record)
+                plan.kinds_after[kind] += 1
         elif position > plan.floor:
             self._blocked_at = max(self._blocked_at, position)
             for base in bases:
@@ -221,13 +224,14 @@ def bases_in(log: EventLog, position: int, row: RecordRow) -> tuple[int, ...]:
 
 def _find_affected(log: EventLog, plan: Plan, held: Positions) -> None:
     """Find what is held and refers to what is shared, through others perhaps: from the oldest to the newest."""
-    for position, size, bases in _referring(log, plan.shared.least() or 0, plan.head):
+    for position, kind, size, bases in _referring(log, plan.shared.least() or 0, plan.head):
         if position in held and any(base in plan.shared or base in plan.affected for base in bases):
             plan.affected.add(position)
             plan.affected_size += size
+            plan.kinds_after[kind] += 1
 
 
-def _referring(log: EventLog, after: int, last: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+def _referring(log: EventLog, after: int, last: int) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
     more = True
     while more:
         with log.database.reading() as connection:
@@ -236,4 +240,4 @@ def _referring(log: EventLog, after: int, last: int) -> Iterator[tuple[int, int,
             if row[0] <= after:
                 raise LogDamagedError(f"{log.path} is damaged: event {row[0]} comes after event {after}")
             after = row[0]
-            yield row[0], len(row[3]), bases_in(log, row[0], row[1:])
+            yield row[0], row[1], len(row[3]), bases_in(log, row[0], row[1:])

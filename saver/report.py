@@ -20,10 +20,12 @@ class CompactionReport:
     Attributes:
         dry_run: whether nothing has been changed.
         rounds: how many times the log was looked through: what is stored anew is erased in the next.
+        threads_removed: threads that the policy let go whole; 0 without one.
         checkpoints_removed: checkpoints that the policy let go; 0 without one.
         events_erased: how many, by what they are.
         bytes_erased: of their records, compressed as they were.
         restated: how many checkpoints, and put_writes, were stored anew, because they referred to what was to go.
+        bytes_restated: of their new records; of a dry run, of the ones they have now.
         file_bytes_before, file_bytes_after: of the file.
         wal_bytes_before, wal_bytes_after: of its WAL. Not 0 afterwards if somebody reads or appends.
         pages_with_remains: pages in whose unused part copies of what SQLite has moved stand: mostly of what is kept, of
@@ -41,10 +43,12 @@ class CompactionReport:
 
     dry_run: bool = False
     rounds: int = 0
+    threads_removed: int = 0
     checkpoints_removed: int = 0
     events_erased: Mapping[Kind, int] = field(default_factory=dict)
     bytes_erased: int = 0
     restated: int = 0
+    bytes_restated: int = 0
     file_bytes_before: int = 0
     file_bytes_after: int = 0
     wal_bytes_before: int = 0

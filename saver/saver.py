@@ -52,6 +52,9 @@ from .verifying import affected_checkpoints
 
 __all__ = ["EventLogSaver"]
 
+# So often a put reads its parent again because that was restated meanwhile; then it stores its values in full.
+_MOST_LOOKS = 3
+
 
 class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpointSaver[str]):
     """Keeps a LangGraph agent's checkpoints in one SQLite file, as an append-only, hash-chained event log.
@@ -163,27 +166,35 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         address = Address.of(config)
         serde = self.serde  # once: it may be replaced meanwhile
         before = _key(address)
-        known = None if before is None else self._known(before, address, serde)
+        generation = self.log.generation  # before anything is looked at
+        known = None if before is None else self._known(before, address, serde, generation)
+        looks = 0
         while True:
             encoded = encode_put(serde, config, address, checkpoint, metadata, known=known)
             try:
                 recorded = yield encoded.event
                 break
             except BaseErasedError:
-                known = None  # compaction was quicker: store everything whole
+                # Compaction was quicker: the parent may have been restated. It, or the next one, will not be for ever.
+                looks += 1
+                generation = self.log.generation
+                again = before is not None and looks <= _MOST_LOOKS
+                known = self._known_in_log(before, address, serde) if again and before is not None else None
         checkpoint_id: str = encoded.event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
         key = (address.thread_id, address.namespace, checkpoint_id)
-        self._core.memory.known.remember(key, encoded.known(recorded.position), parent=before)
+        self._core.memory.known.remember(key, encoded.known(recorded.position, generation), parent=before)
         return address.config(checkpoint_id)
 
-    def _known(self, key: Key, address: Address, serde: SerializerProtocol) -> Known | None:
-        """Give what is known of the parent's values, reading them if this process did not put them.
+    def _known(self, key: Key, address: Address, serde: SerializerProtocol, generation: int | None) -> Known | None:
+        """Give what is known of the parent's values, reading them if this process did not put them."""
+        known = self._core.memory.known.get(key, serde, generation)
+        return self._known_in_log(key, address, serde) if known is None else known
+
+    def _known_in_log(self, key: Key, address: Address, serde: SerializerProtocol) -> Known | None:
+        """Read the parent's values.
 
         None if they are damaged, too: a graph that has its state in memory goes on, and it is stored in full.
         """
-        known = self._core.memory.known.get(key, serde)
-        if known is not None:
-            return known
         try:
             with self.log.database.reading() as connection:
                 row = self._find(connection, address)
@@ -216,15 +227,18 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
             return
         memory = self._core.memory
         like = likeness(event, writes)
-        if like is not None:
-            event = event._replace(similar=memory.similar.find(like))
+        generation = self.log.generation  # before anything is looked at
+        similar = None if like is None else memory.similar.find(like, generation)
+        if similar is not None:
+            event = event._replace(similar=similar, generation=similar.generation)
         try:
             recorded = yield event
         except BaseErasedError:
+            generation = self.log.generation
             event = event._replace(similar=None)
             recorded = yield event
         if like is not None:
-            memory.similar.remember(like, event, recorded)
+            memory.similar.remember(like, event, recorded, generation)
         key = _key(address)
         if key is not None and isinstance(recorded.data, PutWrites):
             memory.known.remember_written(key, serde, recorded.data, recorded.position, again)

@@ -13,6 +13,8 @@ from ..eventlog.body import encode_body
 from ..eventlog.bounded import Bounded
 from ..eventlog.event import NewEvent, PutWrites, RecordedEvent, Similar
 from ..eventlog.value import Whole
+from .known import is_earlier
+from .parts import CIPHER_MARK
 
 __all__ = ["MAX_KEYS", "Likeness", "SimilarWrites", "is_worth_it", "likeness"]
 
@@ -20,7 +22,6 @@ __all__ = ["MAX_KEYS", "Likeness", "SimilarWrites", "is_worth_it", "likeness"]
 _MIN_BYTES = 4_096
 _MAX_BYTES = 256 * 1024
 MAX_KEYS: Final = 16
-_CIPHER_MARK = "+"
 
 # The stream, and of each text, dict or the like that is written, the channel and the keys.
 Likeness = tuple[str | None, str, tuple[tuple[str, tuple[str, ...]], ...]]
@@ -47,7 +48,7 @@ def is_worth_it(event: NewEvent) -> bool:
     assert isinstance(event.data, PutWrites)
     size = 0
     for write in event.data.writes:
-        if not isinstance(write.value, Whole) or _CIPHER_MARK in write.value.tag:
+        if not isinstance(write.value, Whole) or CIPHER_MARK in write.value.tag:
             return False
         size += len(write.value.data)
     return _MIN_BYTES <= size <= _MAX_BYTES
@@ -68,12 +69,16 @@ class SimilarWrites:
         """About how many bytes they take."""
         return self._found.used_bytes
 
-    def find(self, like: Likeness) -> Similar | None:
-        """Give one of this likeness."""
-        return self._found.get(like)
+    def find(self, like: Likeness, generation: int | None = None) -> Similar | None:
+        """Give one of this likeness, and not of an earlier generation: that one may have been restated."""
+        found = self._found.get(like)
+        return None if found is None or is_earlier(found.generation, generation) else found
 
-    def remember(self, like: Likeness, event: NewEvent, recorded: RecordedEvent) -> None:
-        """Take in a put_writes that has been appended, unless it is a patch itself: then it is much smaller."""
+    def remember(self, like: Likeness, event: NewEvent, recorded: RecordedEvent, generation: int | None = None) -> None:
+        """Take in a put_writes that has been appended, unless it is a patch itself: then it is much smaller.
+
+        `generation` is the file's, before it was appended.
+        """
         assert isinstance(event.data, PutWrites)
         before = event.similar
         if before is not None:
@@ -81,4 +86,4 @@ class SimilarWrites:
             if 3 * recorded.size * len(before.body) <= written * before.record_bytes:
                 return
         body = encode_body(event.data, frozenset())
-        self._found.add(like, Similar(recorded.position, body, recorded.size), len(body) + 500)
+        self._found.add(like, Similar(recorded.position, body, recorded.size, generation), len(body) + 500)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,7 @@ from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.compacting import Compactor
 from langgraph_eventlog.saver.pacing import Pace
 
+from ..saver.affected import Plan, named, pointed_at, restate
 from .model import Exists, Model, Stream, Wrong
 from .seeing import config_of, exact, key_of, mutate, same, seen, spoil, told
 from .survivors import Survivors
@@ -371,6 +373,17 @@ class SaverMachine(RuleBasedStateMachine):
             case _:
                 # No two times are the same: which of two threads comes first would not be said.
                 self.skew = {"clock goes on": 5_600_000, "clock goes back": -7_300_000, "clock is right": 0}[what]
+
+    @rule(share=st.sampled_from([0, 0, 0.1, 0.3, 1]), seed=st.integers(0, 1000))
+    def restate(self, share, seed) -> None:
+        """What is kept, without what goes: any record may be said to go. The model is not told: nothing changes."""
+        chance = random.Random(seed)
+        also = {position for position in sorted(pointed_at(self.saver)) if chance.random() < share}
+        plan = Plan.of(self.saver, also)
+        result = restate(self.saver, plan)
+        assert result.left == 0
+        assert not pointed_at(self.saver) & plan.affected
+        assert not named(self.saver) & (plan.affected | plan.gone)
 
     # Reading.
 

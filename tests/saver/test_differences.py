@@ -506,13 +506,16 @@ def test_every_tuple_is_independent_of_every_other(file_saver: EventLogSaver) ->
     assert [told(t.checkpoint["channel_values"]) for t in listed[1:]] == before[1:]
 
 
-def test_a_base_that_was_erased_meanwhile_is_not_referred_to(file_saver: EventLogSaver, monkeypatch: Any) -> None:
-    """The append finds that the base is gone, and the put is encoded again, in full."""
+@pytest.mark.parametrize(("times", "stored_as"), [(1, Splice), (3, Splice), (4, ListOf)])
+def test_a_base_that_was_erased_meanwhile_is_not_referred_to(
+    file_saver: EventLogSaver, monkeypatch: Any, times: int, stored_as: type
+) -> None:
+    """The append finds that the base is gone, and the put is encoded again: as the log has it, and at last in full."""
     chain = Chain(file_saver)
     chain.put({"messages": messages(10)})
     from langgraph_eventlog.eventlog import appender
 
-    real, gone = appender.all_rows, iter([[]])
+    real, gone = appender.all_rows, iter([[]] * times)
 
     def all_rows(connection: Any, sql: str, bindings: Any = ()) -> Any:
         return next(gone, real(connection, sql, bindings))
@@ -525,7 +528,7 @@ def test_a_base_that_was_erased_meanwhile_is_not_referred_to(file_saver: EventLo
     monkeypatch.setattr(appender, "all_rows", all_rows)
     monkeypatch.setattr(appender, "check_bases", check_as_if_erased)
     chain.put({"messages": messages(12)})
-    assert [type(stored) for stored in chain.stored("messages")] == [ListOf, ListOf]
+    assert [type(stored) for stored in chain.stored("messages")] == [ListOf, stored_as]
     found = file_saver.get_tuple(chain.config)
     assert found is not None
     assert len(found.checkpoint["channel_values"]["messages"]) == 12

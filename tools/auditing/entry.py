@@ -77,7 +77,8 @@ class AuditEntry:
         position: of the event.
         recorded_at: UTC, by the clock of the process that appended it; None of what is not there any more.
         kind: which call: "put", "put_writes", "delete_thread", "delete_for_runs", "prune", "copy", "thread", "import",
-            "carry", "compaction", "restate", "restate_writes"; "erased": events that are not there any more, from `position` on;
+            "carry", "compaction", "restate", "restate_writes"; "erased": events that are not there any more, from
+            `position` on;
             "damaged": an event that cannot be read.
         thread_id: the thread it is about; None: the whole log.
         checkpoint_ns: the namespace it is about; None: the whole log.
