@@ -9,12 +9,15 @@ import pytest
 from .children import Child, put
 
 STEP_BY_STEP = """
+import itertools
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.compacting import Compactor
+from langgraph_eventlog.saver.pacing import Pace
+pace = Pace(clock=itertools.count(0, 0.001).__next__, sleep=lambda _: None)  # as many events a transaction, always
 with EventLogSaver(sys.argv[1], synchronous="NORMAL") as saver:
     say("open")
     hear()
-    Compactor(saver._core, between=lambda what: (say(what), hear())).run()
+    Compactor(saver._core, between=lambda what: (say(what), hear()), pace=pace).run()
 """
 
 COMPACT = """
