@@ -11,10 +11,13 @@ from typing import Protocol
 
 from ..eventlog.errors import ConfigError, LogBusyError, LogClosedError
 
-__all__ = ["Background", "Budget"]
+__all__ = ["Background", "Budget", "Waiting"]
 
 _logger = logging.getLogger(__name__)
 _MINUTE_S = 60.0
+# So many times as long as the task took, it is not called again: so it takes a small part of a processor, however much
+# there is to look at.
+_REST = 20
 # So long close() waits for a transaction that is under way.
 _JOIN_S = 10.0
 
@@ -92,10 +95,10 @@ class Background:
     So an idle one keeps nothing alive, neither the interpreter nor the log that its task is about.
 
     Wakes are taken together: as long as they come, less than `delay_s` apart, the task waits, but not longer than ten
-    times that. Whatever happens while it runs is seen to by another run. A task that fails is reported, once until it
-    succeeds again, by a warning of this module's logger; it is tried again later, and so is one that finds the log
-    busy, which is not reported. A task that finds the log
-    closed is not called again.
+    times that; then it is left alone for twenty times as long as it took. Whatever happens while it runs is seen to by
+    another run. A task that fails is reported, once until it succeeds again, by a warning of this module's logger; it
+    is tried again later, and so is one that finds the log busy, which is not reported. A task that finds the log closed
+    is not called again.
 
     After fork() the child has no thread, and begins one of its own when it wakes it.
 
@@ -204,6 +207,7 @@ class Background:
         """Call the task, and see to it that it is called again if that is needed."""
         with self._lock:
             self._woken = None
+        began = self._clock()
         self._budget.refused = False
         again_s = None
         try:
@@ -220,8 +224,8 @@ class Background:
             if not self._is_reported and not self._closed:
                 self._is_reported = True
                 _logger.warning("work in the background failed, and is tried again later", exc_info=True)
-        if again_s is not None:
-            now = self._clock()
-            with self._lock:
-                self._not_before = now + again_s
+        now = self._clock()
+        with self._lock:
+            self._not_before = now + max(_REST * (now - began), again_s or 0.0)
+            if again_s is not None:
                 self._woken = self._woken or (now, now)

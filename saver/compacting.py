@@ -188,6 +188,11 @@ class Compactor:
         )
 
     @property
+    def bytes_erased(self) -> int:
+        """Bytes of the records that have been erased until now."""
+        return self._size
+
+    @property
     def _why(self) -> dict[str, Any]:
         """What compaction events say of why."""
         return {} if self._policy is None else self._policy.as_plain()

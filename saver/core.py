@@ -14,6 +14,8 @@ from ..projections.builtin import BuiltIn
 from ..projections.projector import Projector
 from .decoding import Gatherer
 from .memory import Memory
+from .retention import Retention
+from .upkeep import Upkeep
 
 __all__ = ["Core"]
 
@@ -33,6 +35,8 @@ class Core:
         clock: Callable[[], int] | None,
         memory_bytes: int,
         key: str | bytes | None,
+        retention: Retention | None,
+        erase_deleted: bool,
     ) -> None:
         if not isinstance(memory_bytes, int) or memory_bytes < 0:
             raise ConfigError(f"memory_bytes is a whole number, 0 or more, not {memory_bytes!r}")
@@ -48,6 +52,16 @@ class Core:
             key=key,
         )
         self.log.database.in_child.append(self.memory.renew)
+        try:
+            self.upkeep = Upkeep(self, retention, erase_deleted=erase_deleted)
+        except BaseException:
+            self.log.close()
+            raise
+
+    def close(self) -> None:
+        """Close the log, and end what is done in the background before."""
+        self.upkeep.close()
+        self.log.close()
 
     def gatherer(self, connection: apsw.Connection, memory: Memory) -> Gatherer:
         """Give what reads checkpoints on a reading connection, and remembers what it read."""

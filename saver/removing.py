@@ -16,7 +16,7 @@ from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.reachability import needed_ancestors, versioned_channels
 
-__all__ = ["Remover", "may_be_delta"]
+__all__ = ["Decide", "Remover", "may_be_delta"]
 
 Decide = Callable[[apsw.Connection], NewEvent | None]
 

@@ -45,7 +45,8 @@ from .encoding import encode_put, encode_writes
 from .filters import check_declared, compile_filter, index_keys
 from .known import Key, Known
 from .listing import Listing
-from .removing import Remover
+from .removing import Decide, Remover
+from .retention import Retention
 from .similar import likeness
 from .threads import ThreadMethods
 from .verifying import affected_checkpoints
@@ -84,6 +85,10 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         key: encrypts the whole file, metadata and ids included; needs apsw-sqlite3mc in the place of apsw. A str is a
             passphrase, 32 bytes are the key itself, which is faster. None: a file that is not encrypted.
             `langgraph_eventlog.saver.rekey` gives a file another.
+        retention: which checkpoints are to be kept. Others are removed, and erased, in the background, a little at a
+            time, while this saver is put to: see `compact` for doing it at once, and with a report.
+        erase_deleted: whether the records of what this saver deletes or prunes are erased in the background, some
+            seconds later: then nobody can look at them any more. False: they stay until `compact`, for auditors.
 
     Raises:
         ConfigError: a ValueError; an argument is not usable. With a key, also: this build of apsw cannot encrypt.
@@ -107,6 +112,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         clock: Callable[[], int] | None = None,
         memory_bytes: int = 64 * 1024 * 1024,
         key: str | bytes | None = None,
+        retention: Retention | None = None,
+        erase_deleted: bool = True,
     ) -> None:
         super().__init__(serde=serde)
         self._core = Core(
@@ -119,6 +126,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
             clock=clock,
             memory_bytes=memory_bytes,
             key=key,
+            retention=retention,
+            erase_deleted=erase_deleted,
         )
 
     @classmethod
@@ -183,6 +192,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         checkpoint_id: str = encoded.event.data.checkpoint_id  # type: ignore[union-attr]  # encode_put gives puts
         key = (address.thread_id, address.namespace, checkpoint_id)
         self._core.memory.known.remember(key, encoded.known(recorded.position, generation), parent=before)
+        self._core.upkeep.put()
         return address.config(checkpoint_id)
 
     def _known(self, key: Key, address: Address, serde: SerializerProtocol, generation: int | None) -> Known | None:
@@ -324,8 +334,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
     # Deleting, copying.
 
     def delete_thread(self, thread_id: str) -> None:
-        """Remove all of a thread; no error if it is not there. Its records stay in the log until `compact`."""
-        self.log.transact(self._remover().delete_thread(text(thread_id, "thread_id")))
+        """Remove all of a thread; no error if it is not there. Its records are erased later: see `erase_deleted`."""
+        self._remove(self._remover().delete_thread(text(thread_id, "thread_id")))
 
     def delete_for_runs(self, run_ids: Sequence[str]) -> None:
         """Remove the checkpoints, and their writes, whose metadata names one of the runs.
@@ -336,7 +346,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         """
         # LangGraph takes NULs out of metadata, where run ids are looked for.
         ids = [run_id.replace("\0", "") for run_id in texts(run_ids, "run_ids")]
-        self.log.transact(self._remover().delete_for_runs(ids))
+        self._remove(self._remover().delete_for_runs(ids))
 
     def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Remove checkpoints of the threads.
@@ -352,7 +362,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         strategy = {"delete_all": "delete"}.get(strategy, strategy)
         if strategy not in ("keep_latest", "delete"):
             raise ConfigError(f'strategy is "keep_latest" or "delete", not {strategy!r}')
-        self.log.transact(self._remover().prune(texts(thread_ids, "thread_ids"), strategy))
+        self._remove(self._remover().prune(texts(thread_ids, "thread_ids"), strategy))
 
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy every checkpoint, namespace, write and parent link to a new thread, storing nothing twice.
@@ -367,6 +377,10 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
 
     def _remover(self) -> Remover:
         return Remover(self.log, self._core.views)
+
+    def _remove(self, decide: Decide) -> None:
+        if self.log.transact(decide) is not None:
+            self._core.upkeep.removed()
 
     def rebuild(self, projection: str | None = None, *, progress: Callable[[int, int], None] | None = None) -> None:
         """Make the built-in projections, or the user's of that name, anew from the log, while graphs go on.
@@ -415,7 +429,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
 
     def close(self) -> None:
         """Close the log, for this saver and all its clones. Closing again does nothing."""
-        self.log.close()
+        self._core.close()
 
     def __enter__(self) -> Self:
         return self

@@ -39,6 +39,8 @@ class SaverFactory:
         self._damaged: set[str] = set()
 
     def __call__(self, path: str | Path | None = None, **options: Any) -> EventLogSaver:
+        # What is deleted stays in the log, however slow the machine, unless the test is about that.
+        options.setdefault("erase_deleted", False)
         saver = EventLogSaver(self._folder / "agent.db" if path is None else path, **options)
         self._savers.append(saver)
         return saver

@@ -57,7 +57,8 @@ def open_log_to_change(path: str | os.PathLike[str], *, key_file: Path | None = 
     # Read-only first: opening to write would make a log where there is none.
     _check_there(path)
     EventLogSaver(path, read_only=True, key=key_from(key_file)).close()
-    return EventLogSaver(path, serde=strict_serializer(), key=key_from(key_file), **options)
+    # What a command does not say that it erases, it leaves to the next compaction.
+    return EventLogSaver(path, serde=strict_serializer(), key=key_from(key_file), erase_deleted=False, **options)
 
 
 def _check_there(path: str | os.PathLike[str]) -> None:

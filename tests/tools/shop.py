@@ -121,7 +121,7 @@ def make_shop(path: str | Path, **options: Any) -> None:
         now += 60_000_000
         return now
 
-    with EventLogSaver(path, clock=clock, **options) as saver:
+    with EventLogSaver(path, clock=clock, erase_deleted=False, **options) as saver:
         graph = support(saver)
         for n, item in enumerate(("lamp", "desk", "chair"), start=1):
             thread = f"order-{n}"
