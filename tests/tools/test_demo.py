@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph_eventlog.eventlog import Head
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.demo import __main__ as demo
 from langgraph_eventlog.tools.demo.report import print_changes, print_checks, print_history
@@ -86,16 +87,19 @@ def test_a_run_that_is_killed_and_resumed_keeps_every_promise_and_leaves_a_log_t
         assert [line for line in lines if line.startswith("ok ") and promise in line], result.stdout
     assert lines[-1] == "Everything is as promised."
     assert "\x1b" not in result.stdout  # not a terminal: no colours, no bar
-    assert [line for line in lines if len(line) > 100 and str(path) not in line] == []
-    assert [line for line in lines if line.endswith(" ")] == []
+    commands = [line for line in lines if line.startswith("$ ")]
+    assert [line.split()[2] for line in commands] == ["audit", "verify", "compact", "verify"]
+    assert [line for line in lines[: lines.index(commands[0])] if len(line) > 100 and str(path) not in line] == []
+    assert [line for line in lines[: lines.index(commands[0])] if line.endswith(" ")] == []
     for title in TABLES:
         [begin] = [n for n, line in enumerate(lines) if line.startswith(title)]
         assert lines[begin - 1] == "", title
         assert lines[begin - 2] != "", title
     with EventLogSaver(path) as saver:
-        assert f"  {saver.log.head()}" in lines
+        _, now = re.findall(r"^  (\d+:[0-9a-f]{64})$", result.stdout, re.MULTILINE)
+        assert list(saver.log.verify(anchor=Head.parse(now))) == []
+        assert max(info.checkpoints for info in saver.threads()) == 3  # compacted
         assert sorted(info.thread_id for info in saver.threads()) == ["reader-1", "reader-2"]
-        assert list(saver.log.verify()) == []
 
 
 @pytest.mark.slow
@@ -104,6 +108,7 @@ def test_a_terminal_of_80_columns_shows_a_progress_bar_and_wraps_no_line() -> No
     assert code == 0, said
     # A line of the terminal may be written over and over: each time is looked at.
     lines = [line.rstrip() for line in re.split(r"\r?\n|\r", CONTROL.sub("", said))]
+    lines = lines[: next(n for n, line in enumerate(lines) if line.startswith("$ "))]
     said = "\n".join(lines)
     assert re.search(r"supersteps, first process +[━╸╺]+ +\d+/\d+", said), said
     assert re.search(r"supersteps, second process +[━╸╺]+ +(\d+)/\1 ", said), said

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ...projections import TokenUsage
 from ...saver import EventLogSaver
+from .commands import run_commands
 from .conversation import thread_names
 from .official import official_is_installed, official_size
 from .report import print_changes, print_checks, print_history, print_threads, print_tokens
@@ -28,7 +29,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m langgraph_eventlog.tools.demo",
         description="Runs agents that search Python's documentation, kills their process in the middle, resumes them "
-        "from the log in a second process, and looks whether anything was lost.",
+        "from the log in a second process, looks whether anything was lost, and uses the command line on that log.",
     )
     parser.add_argument("--path", type=Path, help="where to keep the log's file (default: it is removed at the end)")
     parser.add_argument("--threads", type=int, default=8, help="conversations, held at the same time (default: 8)")
@@ -73,7 +74,7 @@ def _demo(console: Console, path: Path, *, threads: int, questions: int) -> list
         with console.status("The same run on the official SqliteSaver ..."):
             size = official_size(threads=threads, questions=questions)
         console.print(f"With SqliteSaver:  {size:,} bytes, for the same run", highlight=False)
-    return checks
+    return [*checks, run_commands(console, path, thread=shown, anchor=str(run.anchor))]
 
 
 def _console() -> Console:
