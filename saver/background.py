@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ..eventlog.errors import ConfigError, LogBusyError, LogClosedError
 
-__all__ = ["Background", "Budget", "Waiting"]
+__all__ = ["Background", "Budget"]
 
 _logger = logging.getLogger(__name__)
 _MINUTE_S = 60.0

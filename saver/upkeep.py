@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..eventlog.errors import ConfigError
-from .background import Background, Budget, Waiting
+from .background import Background, Budget
 from .retention import Retention
 
 if TYPE_CHECKING:
@@ -27,21 +25,12 @@ class Upkeep:
         core: the log and its projections.
         retention: the policy; None: only what was removed is erased.
         erase_deleted: whether what was removed explicitly is erased without being asked.
-        clock, wait: see `Background`.
 
     Raises:
         ConfigError: `retention` is something else.
     """
 
-    def __init__(
-        self,
-        core: Core,
-        retention: Retention | None,
-        *,
-        erase_deleted: bool,
-        clock: Callable[[], float] = time.monotonic,
-        wait: Waiting | None = None,
-    ) -> None:
+    def __init__(self, core: Core, retention: Retention | None, *, erase_deleted: bool) -> None:
         if retention is not None and not isinstance(retention, Retention):
             raise ConfigError(f"retention is a Retention, not {retention!r}")
         self._core = core
@@ -49,8 +38,7 @@ class Upkeep:
         self._erases = erase_deleted
         # Deleted explicitly since this was last done to the end.
         self._deleted = False
-        waiting = {} if wait is None else {"wait": wait}
-        self._background = Background(self._work, delay_s=_DELAY_S, clock=clock, **waiting)
+        self._background = Background(self._work, delay_s=_DELAY_S)
         self._wakes = self._policy is not None and not core.log.database.read_only
         core.log.database.in_child.append(self._background.renew)
 
