@@ -105,8 +105,9 @@ class Compactor:
         return CompactionReport(
             dry_run=True,
             rounds=found.rounds,
-            threads_removed=found.threads_removed,
-            checkpoints_removed=found.checkpoints_removed,
+            threads_removed=found.removed.threads_removed,
+            checkpoints_removed=found.removed.checkpoints_removed,
+            checkpoints_hidden=found.removed.checkpoints_hidden,
             events_erased=_by_kind(found.plan.kinds),
             bytes_erased=found.plan.size,
             restated=found.restated,
@@ -116,7 +117,7 @@ class Compactor:
             wal_bytes_before=sizes.wal,
             wal_bytes_after=sizes.wal,
             blocked_by=found.plan.blocked_by,
-            complete=not (found.plan.dead or found.restated or found.plan.blocked_by),
+            complete=not (found.plan.dead or found.restated or found.plan.blocked_by or found.removed.anything),
             seconds=time.perf_counter() - began,
         )
 
@@ -143,6 +144,7 @@ class Compactor:
             rounds=self._rounds,
             threads_removed=removed.threads_removed,
             checkpoints_removed=removed.checkpoints_removed,
+            checkpoints_hidden=removed.checkpoints_hidden,
             events_erased=_by_kind(self._kinds),
             bytes_erased=self._size,
             restated=self._restated,

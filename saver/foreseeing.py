@@ -9,7 +9,7 @@ from ..projections.reaching import Leaving
 from .affected import AffectedRows, Fate
 from .core import Core
 from .planning import Plan
-from .retaining import doomed_by
+from .retaining import RetentionReport, doomed_by, report_of, total_of
 from .retention import Retention
 
 __all__ = ["Foreseen", "foresee"]
@@ -21,16 +21,14 @@ class Foreseen(NamedTuple):
     Attributes:
         plan: what would be erased, once everything else is done.
         rounds: how many times it would look through the log.
-        threads_removed: how many threads the policy lets go whole.
-        checkpoints_removed: how many checkpoints it lets go.
+        removed: what the policy lets go.
         restated: how many rows would be stored anew.
         bytes_restated: of their records, as they are.
     """
 
     plan: Plan
     rounds: int
-    threads_removed: int
-    checkpoints_removed: int
+    removed: RetentionReport
     restated: int
     bytes_restated: int
 
@@ -47,25 +45,24 @@ def foresee(
         thorough: whether everything that refers to what goes would be stored anew.
     """
     leaving = Leaving()
-    threads, checkpoints = (0, 0) if policy is None else _removed(core, policy, leaving)
+    removed = RetentionReport() if policy is None else _removed(core, policy, leaving)
     rounds = restated = size = 0
     while True:
         plan = look(leaving)
         rounds += 1
         count, bytes_ = _restated(core, plan, leaving, thorough=thorough) if plan.affected else (0, 0)
         if not count:
-            return Foreseen(plan, rounds, threads, checkpoints, restated, size)
+            return Foreseen(plan, rounds, removed, restated, size)
         restated += count
         size += bytes_
 
 
-def _removed(core: Core, policy: Retention, leaving: Leaving) -> tuple[int, int]:
-    """Add what a policy removes to what leaves; give how many threads, and checkpoints, that are."""
-    threads = checkpoints = 0
+def _removed(core: Core, policy: Retention, leaving: Leaving) -> RetentionReport:
+    """Add what a policy removes to what leaves."""
+    reports: list[RetentionReport] = []
     for doomed in doomed_by(core.log, core.views, policy, now=core.log.now()):
-        checkpoints += len(doomed.removed)
+        reports.append(report_of(doomed))
         if doomed.whole:
-            threads += 1
             with core.log.database.reading() as connection:
                 thread = core.log.keys.find_thread(connection, doomed.thread_id)
                 assert thread is not None
@@ -73,7 +70,7 @@ def _removed(core: Core, policy: Retention, leaving: Leaving) -> tuple[int, int]
                 leaving.streams.update(stream for stream, _ in core.log.keys.streams_of(connection, thread))
         else:
             leaving.checkpoints.update((row.stream, row.checkpoint_id) for row in (*doomed.removed, *doomed.writes))
-    return threads, checkpoints
+    return total_of(reports)
 
 
 def _restated(core: Core, plan: Plan, leaving: Leaving, *, thorough: bool) -> tuple[int, int]:
