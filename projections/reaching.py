@@ -6,7 +6,7 @@ begins and after it ends has been read; what comes to be pointed at meanwhile, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,10 @@ from ..eventlog.bitmap import Positions
 from ..eventlog.errors import LogDamagedError
 from ..eventlog.log import EventLog
 from ..eventlog.sql import Bindings, all_rows
+from .ids import from_key
 from .table import check_progress
 
-__all__ = ["Leaving", "Reached", "check_whole", "reached"]
+__all__ = ["Leaving", "check_whole", "reached"]
 
 _PAGE = 2_000
 _PAGE_OF_THREADS = 64
@@ -51,55 +52,45 @@ FROM threads AS a WHERE a.thread > ?1 ORDER BY a.thread LIMIT ?2"""
 
 @dataclass
 class Leaving:
-    """Rows to take for removed already: to say beforehand what a removal comes to.
+    """Rows to take for removed already, or for pointing elsewhere: to say beforehand what a removal comes to.
 
     Attributes:
         threads: the file's keys of threads that go whole.
-        checkpoints: (stream, id as `ids.to_key` has it) of checkpoints that go with their writes.
+        streams: of those threads.
+        checkpoints: (stream, id) of checkpoints that go with their writes.
+        restated: streams, and the positions at which none of their rows points any more.
     """
 
     threads: set[int] = field(default_factory=set)
-    checkpoints: set[tuple[int, bytes]] = field(default_factory=set)
+    streams: set[int] = field(default_factory=set)
+    checkpoints: set[tuple[int, str]] = field(default_factory=set)
+    restated: list[tuple[Collection[int], Container[int]]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.threads or self.checkpoints)
+        return bool(self.threads or self.checkpoints or self.restated)
+
+    def has(self, stream: int, checkpoint_id: str, position: int) -> bool:
+        """Tell whether a row of a checkpoint, or of writes at it, does not point at a position any more."""
+        return (
+            stream in self.streams
+            or (stream, checkpoint_id) in self.checkpoints
+            or any(stream in streams and position in positions for streams, positions in self.restated)
+        )
 
 
-@dataclass
-class Reached:
-    """What the rows of `history` (hidden ones, too) and of `pending_writes` point at.
-
-    Attributes:
-        positions: those positions, up to the head at the beginning.
-        checkpoints: how many rows of history there are.
-    """
-
-    positions: Positions
-    checkpoints: int = 0
-
-
-def reached(log: EventLog, head: int, leaving: Leaving | None = None) -> Reached:
-    """Find what is pointed at.
+def reached(log: EventLog, head: int, leaving: Leaving | None = None) -> Positions:
+    """Find what the rows of `history` (hidden ones, too) and of `pending_writes` point at, up to a position.
 
     Raises:
         CorruptRecordError: an event that is pointed at is damaged.
         LogDamagedError: a row is not what the event that it points at says: nothing can be erased on its word.
     """
-    found = Reached(Positions(head))
-    streams = _streams_of(log, leaving.threads) if leaving else set()
-    for row in _pages(log, _HISTORY, (0, b""), 2):
-        if not (leaving and (row[0] in streams or row[:2] in leaving.checkpoints)):
-            found.positions.add(row[2])
-            found.checkpoints += 1
-    for row in _pages(log, _WRITES, (0, b"", 0, 0), 4):
-        if not (leaving and (row[0] in streams or row[:2] in leaving.checkpoints)):
-            found.positions.add(row[4])
+    found = Positions(head)
+    for sql, after in ((_HISTORY, (0, b"")), (_WRITES, (0, b"", 0, 0))):
+        for row in _pages(log, sql, after, len(after)):
+            if not (leaving and leaving.has(row[0], from_key(row[1]), row[-2])):
+                found.add(row[-2])
     return found
-
-
-def _streams_of(log: EventLog, threads: set[int]) -> set[int]:
-    with log.database.reading() as connection:
-        return {stream for thread in threads for stream, _ in log.keys.streams_of(connection, thread)}
 
 
 def _pages(log: EventLog, sql: str, after: tuple[Any, ...], width: int) -> Iterator[tuple[Any, ...]]:

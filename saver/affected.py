@@ -12,6 +12,7 @@ from ..eventlog.record import read_bases
 from ..eventlog.sql import all_rows, one_row
 from ..projections.history import CheckpointRow
 from ..projections.pending_writes import WritesRow
+from ..projections.reaching import Leaving
 from .core import Core
 
 __all__ = ["AffectedRows", "Fate", "Place"]
@@ -73,13 +74,19 @@ class Fate:
 class AffectedRows:
     """Finds the rows of `history` and `pending_writes` that point at affected records.
 
+    Args:
+        core: of the log.
+        fate: of the records.
+        leaving: rows to pass over, as if they were not there.
+
     Attributes:
         copied: positions of affected checkpoints that copies have; once `streams` has been gone through.
     """
 
-    def __init__(self, core: Core, fate: Fate) -> None:
+    def __init__(self, core: Core, fate: Fate, leaving: Leaving | None = None) -> None:
         self._core = core
         self._fate = fate
+        self._leaving = leaving
         self.copied: set[int] = set()
 
     def streams(self) -> list[int]:
@@ -102,19 +109,31 @@ class AffectedRows:
         while after is not None and (last is None or after[0] <= last):
             with log.database.reading() as connection:
                 rows = history.places(connection, after, _PAGE)
-                found = [(row[0], Place(row[2], row[1]), row[3]) for row in rows if self._counts(connection, row[2])]
+                found = [
+                    (stream, Place(position, id_), applied)
+                    for stream, id_, position, applied in rows
+                    if self._is_there(stream, id_, position) and self._counts(connection, position)
+                ]
             yield from (each for each in found if last is None or each[0] <= last)
             after = rows[-1][:2] if len(rows) == _PAGE else None
         below: tuple[int, WritesRow | None] | None = (first, None)
         while below is not None and (last is None or below[0] <= last):
             with log.database.reading() as connection:
                 writes = pending_writes.page_in_order(connection, below, _PAGE)
-                affected = [row for row in writes if self._counts(connection, row.position)]
+                affected = [
+                    row
+                    for row in writes
+                    if self._is_there(row.stream, row.checkpoint_id, row.position)
+                    and self._counts(connection, row.position)
+                ]
             for row in affected:
                 if last is None or row.stream <= last:
                     place = Place(row.position, row.checkpoint_id, row.applied, row.ordinal)
                     yield row.stream, place, row.applied
             below = (writes[-1].stream, writes[-1]) if len(writes) == _PAGE else None
+
+    def _is_there(self, stream: int, checkpoint_id: str, position: int) -> bool:
+        return not (self._leaving and self._leaving.has(stream, checkpoint_id, position))
 
     def _counts(self, connection: apsw.Connection, position: int) -> bool:
         return not self._fate.stays(connection, position)
@@ -157,6 +176,10 @@ class AffectedRows:
                     if self._fate.goes(position):
                         reached += len(found[1])
         with self._core.log.database.reading() as connection:
-            kept += sum(row.size for row in self._core.views.history.of_stream(connection, stream))
-            kept += sum(row.size for row in self._core.views.pending_writes.of_stream(connection, stream))
+            for rows in (self._core.views.history, self._core.views.pending_writes):
+                kept += sum(
+                    row.size
+                    for row in rows.of_stream(connection, stream)
+                    if self._is_there(stream, row.checkpoint_id, row.position)
+                )
         return 2 * reached > kept

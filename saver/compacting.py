@@ -8,24 +8,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..eventlog.event import Compaction, Kind, NewEvent
 from ..eventlog.sql import all_rows, one_row
 from ..projections.carrying import THREADS_A_CARRY, carry_threads
-from ..projections.ids import to_key
 from ..projections.reaching import Leaving
 from . import giving_back
 from .core import Core
 from .eraser import Eraser
+from .foreseeing import foresee
 from .pacing import Pace
 from .planning import Plan, make_plan
 from .report import CompactionReport, ProgressTold
 from .restating import Restated, restate_affected
-from .retaining import apply_retention, doomed_by
+from .retaining import RetentionReport, apply_retention
 from .retention import Retention
 
-__all__ = ["Compactor", "Removed", "needs_compaction"]
+__all__ = ["Compactor", "needs_compaction"]
 
 _MAX_ROUNDS = 4
 _COMPLETE = "complete"
@@ -39,41 +39,12 @@ WHERE s.checkpoint_ns = '' AND NOT EXISTS (SELECT 1 FROM threads AS a WHERE a.th
 AND e.kind = ? LIMIT 1"""
 
 
-class Removed(NamedTuple):
-    """What following a policy has removed, or would."""
-
-    threads: int = 0
-    checkpoints: int = 0
-    leaving: Leaving | None = None
-
-
-def follow(core: Core, policy: Retention) -> Removed:
-    """Remove what a policy lets go."""
-    report = apply_retention(core.log, core.views, policy, now=core.log.now())
-    return Removed(report.threads_removed, report.checkpoints_removed)
-
-
-def foresee(core: Core, policy: Retention) -> Removed:
-    """Say what a policy would remove."""
-    threads = checkpoints = 0
-    leaving = Leaving()
-    for doomed in doomed_by(core.log, core.views, policy, now=core.log.now()):
-        checkpoints += len(doomed.removed)
-        leaving.checkpoints |= {(row.stream, to_key(row.checkpoint_id)) for row in doomed.removed}
-        leaving.checkpoints |= {(row.stream, to_key(row.checkpoint_id)) for row in doomed.writes}
-        if doomed.whole:
-            threads += 1
-            with core.log.database.reading() as connection:
-                leaving.threads.add(core.log.keys.find_thread(connection, doomed.thread_id) or 0)
-    return Removed(threads, checkpoints, leaving)
-
-
 def restate(core: Core, plan: Plan, pace: Pace, *, thorough: bool) -> Restated:
     """Store anew what is kept, but refers to what is to go."""
     return restate_affected(
         core,
         is_affected=plan.affected.__contains__,
-        goes=lambda position: position in plan.shared or position in plan.dead,
+        goes=plan.goes,
         upto=plan.head,
         thorough=thorough,
         pace=pace,
@@ -129,23 +100,24 @@ class Compactor:
     def dry_run(self) -> CompactionReport:
         """Say what `run` would do. Changes nothing: a log that is open for reading only will do."""
         began, sizes = time.perf_counter(), giving_back.sizes(self._log.database)
-        removed = Removed() if self._policy is None else foresee(self._core, self._policy)
-        plan = self._plan(removed.leaving)
-        self._tell(0, 0)
+        found = foresee(self._core, self._policy, self._plan, thorough=self._thorough)
+        self._tell(self._of, self._of)
         return CompactionReport(
             dry_run=True,
-            rounds=1,
-            threads_removed=removed.threads,
-            checkpoints_removed=removed.checkpoints,
-            events_erased=_by_kind(plan.kinds + plan.kinds_after if self._thorough else plan.kinds),
-            bytes_erased=plan.size + (plan.shared_size + plan.affected_size if self._thorough else 0),
-            bytes_restated=plan.affected_size if self._thorough else 0,
+            rounds=found.rounds,
+            threads_removed=found.removed.threads_removed,
+            checkpoints_removed=found.removed.checkpoints_removed,
+            checkpoints_hidden=found.removed.checkpoints_hidden,
+            events_erased=_by_kind(found.plan.kinds),
+            bytes_erased=found.plan.size,
+            restated=found.restated,
+            bytes_restated=found.bytes_restated,
             file_bytes_before=sizes.file,
             file_bytes_after=sizes.file,
             wal_bytes_before=sizes.wal,
             wal_bytes_after=sizes.wal,
-            blocked_by=plan.blocked_by,
-            complete=not (plan.dead or plan.shared or plan.blocked_by),
+            blocked_by=found.plan.blocked_by,
+            complete=not (found.plan.dead or found.restated or found.plan.blocked_by or found.removed.anything),
             seconds=time.perf_counter() - began,
         )
 
@@ -154,8 +126,10 @@ class Compactor:
         database = self._log.database
         database.check_writable()
         began, before = time.perf_counter(), giving_back.sizes(database)
-        removed = Removed() if self._policy is None else follow(self._core, self._policy)
-        self._appended |= bool(removed.checkpoints or removed.threads)
+        removed = RetentionReport()
+        if self._policy is not None:
+            removed = apply_retention(self._log, self._core.views, self._policy, now=self._log.now())
+        self._appended |= bool(removed.positions)
         self._core.projector.catch_up()
         while self._rounds < _MAX_ROUNDS and not self._is_stopped() and self._round():
             pass
@@ -168,8 +142,9 @@ class Compactor:
         self._tell(self._done, self._done)
         return CompactionReport(
             rounds=self._rounds,
-            threads_removed=removed.threads,
-            checkpoints_removed=removed.checkpoints,
+            threads_removed=removed.threads_removed,
+            checkpoints_removed=removed.checkpoints_removed,
+            checkpoints_hidden=removed.checkpoints_hidden,
             events_erased=_by_kind(self._kinds),
             bytes_erased=self._size,
             restated=self._restated,

@@ -59,13 +59,9 @@ class Plan:
         facts_of: the file's keys of threads that began, or were last active, with an event that is dead.
         carries: where users' projections have carried their facts last, by name.
         floor: what every user's projection has taken in; nothing beyond it may be erased.
-        kinds_after: how many of each kind are `shared` or `affected`: they can be erased once what is kept is restated.
         shared: positions that no row points at, but that records of others refer to.
-        shared_size: bytes of these records.
         affected: positions that rows point at, whose records refer to a shared one, through others perhaps.
-        affected_size: bytes of these records.
         blocked_by: names of users' projections that have not seen yet what could be erased.
-        checkpoints: how many checkpoints there are, hidden ones, too.
     """
 
     head: int
@@ -73,20 +69,20 @@ class Plan:
     shared: Positions
     affected: Positions
     kinds: Counter[int] = field(default_factory=Counter)
-    kinds_after: Counter[int] = field(default_factory=Counter)
     size: int = 0
     facts_of: set[int] = field(default_factory=set)
     carries: dict[str, int] = field(default_factory=dict)
     floor: int = 0
-    shared_size: int = 0
-    affected_size: int = 0
     blocked_by: tuple[str, ...] = ()
-    checkpoints: int = 0
 
     @property
     def carries_only(self) -> bool:
         """Whether all that is dead are carries of users' projections, which newer ones have made superfluous."""
         return set(self.kinds) <= {Kind.CARRY}
+
+    def goes(self, position: int) -> bool:
+        """Tell whether an event can be erased, at once or later."""
+        return position in self.shared or position in self.dead
 
 
 def make_plan(log: EventLog, *, leaving: Leaving | None = None, looked: Looked | None = None) -> Plan:
@@ -94,7 +90,7 @@ def make_plan(log: EventLog, *, leaving: Leaving | None = None, looked: Looked |
 
     Args:
         log: the log.
-        leaving: checkpoints and threads to take for removed already.
+        leaving: what to take for removed already, or restated, by events that are newer than all there are.
         looked: is told of progress, which ends at the head.
 
     Raises:
@@ -104,12 +100,12 @@ def make_plan(log: EventLog, *, leaving: Leaving | None = None, looked: Looked |
     with log.database.reading() as connection:
         head = log.reader.head(connection).position
         progress: dict[str, int] = dict(all_rows(connection, _PROGRESS))
-    found = reached(log, head, leaving)
+    held = reached(log, head, leaving)
     check_whole(log)
-    plan = Plan(head, Positions(head), Positions(head), Positions(head), checkpoints=found.checkpoints)
-    _Descent(log, plan, found.positions, progress, leaving).go(looked or (lambda _: None))
+    plan = Plan(head, Positions(head), Positions(head), Positions(head))
+    _Descent(log, plan, held, progress, leaving).go(looked or (lambda _: None))
     if plan.shared:
-        _find_affected(log, plan, found.positions)
+        _find_affected(log, plan, held)
     return plan
 
 
@@ -126,6 +122,8 @@ class _Descent:
         plan.floor = min(progress.values(), default=plan.head)
         self._blocked_at = 0
         self._named = Positions(plan.head)
+        # The newest is never erased: once there are newer ones, the next to compact does.
+        self._newest = None if leaving else plan.head
         # Threads that a later event has deleted whole, or given another name and metadata.
         self._ended: set[int] = set(leaving.threads) if leaving else set()
         self._described: set[int] = set()
@@ -152,14 +150,11 @@ class _Descent:
         bases = bases_in(self._log, position, (kind, stream, record, digest))
         is_held = position in self._held
         is_dead = not is_held and self._is_dead(connection, row)
-        # The newest is never erased: once there are newer ones, the next to compact does.
-        if not is_dead or position == plan.head:
+        if not is_dead or position == self._newest:
             for base in bases:
                 self._named.add(base)
             if kind in HOLDING_VALUES and not is_held:
                 plan.shared.add(position)
-                plan.shared_size += len(record)
-                plan.kinds_after[kind] += 1
         elif position > plan.floor:
             self._blocked_at = max(self._blocked_at, position)
             for base in bases:
@@ -224,14 +219,12 @@ def bases_in(log: EventLog, position: int, row: RecordRow) -> tuple[int, ...]:
 
 def _find_affected(log: EventLog, plan: Plan, held: Positions) -> None:
     """Find what is held and refers to what is shared, through others perhaps: from the oldest to the newest."""
-    for position, kind, size, bases in _referring(log, plan.shared.least() or 0, plan.head):
+    for position, bases in _referring(log, plan.shared.least() or 0, plan.head):
         if position in held and any(base in plan.shared or base in plan.affected for base in bases):
             plan.affected.add(position)
-            plan.affected_size += size
-            plan.kinds_after[kind] += 1
 
 
-def _referring(log: EventLog, after: int, last: int) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
+def _referring(log: EventLog, after: int, last: int) -> Iterator[tuple[int, tuple[int, ...]]]:
     more = True
     while more:
         with log.database.reading() as connection:
@@ -240,4 +233,4 @@ def _referring(log: EventLog, after: int, last: int) -> Iterator[tuple[int, int,
             if row[0] <= after:
                 raise LogDamagedError(f"{log.path} is damaged: event {row[0]} comes after event {after}")
             after = row[0]
-            yield row[0], row[1], len(row[3]), bases_in(log, row[0], row[1:])
+            yield row[0], bases_in(log, row[0], row[1:])

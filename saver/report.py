@@ -22,6 +22,8 @@ class CompactionReport:
         rounds: how many times the log was looked through: what is stored anew is erased in the next.
         threads_removed: threads that the policy let go whole; 0 without one.
         checkpoints_removed: checkpoints that the policy let go; 0 without one.
+        checkpoints_hidden: checkpoints that the policy let go, but surviving ones need; 0 without one. They are not
+            listed any more, and go once nothing needs them.
         events_erased: how many, by what they are.
         bytes_erased: of their records, compressed as they were.
         restated: how many checkpoints, and put_writes, were stored anew, because they referred to what was to go.
@@ -45,6 +47,7 @@ class CompactionReport:
     rounds: int = 0
     threads_removed: int = 0
     checkpoints_removed: int = 0
+    checkpoints_hidden: int = 0
     events_erased: Mapping[Kind, int] = field(default_factory=dict)
     bytes_erased: int = 0
     restated: int = 0

@@ -17,7 +17,7 @@ from ..projections.builtin import BuiltIn
 from .doomed import Doomed, Finder, Progress, portions
 from .retention import Retention
 
-__all__ = ["RetentionReport", "apply_retention", "doomed_by", "preview_retention"]
+__all__ = ["RetentionReport", "apply_retention", "doomed_by", "preview_retention", "report_of", "total_of"]
 
 # So many checkpoints go in a transaction, so that nobody waits long for it.
 _PORTION = 256
@@ -43,6 +43,11 @@ class RetentionReport:
     writes_removed: int = 0
     positions: tuple[int, ...] = ()
 
+    @property
+    def anything(self) -> bool:
+        """Whether something goes out of sight."""
+        return self != RetentionReport()
+
 
 def apply_retention(
     log: EventLog, views: BuiltIn, policy: Retention, *, now: int, progress: Progress | None = None
@@ -63,14 +68,14 @@ def apply_retention(
         LogBusyError, LogFullError, LogIOError, LogReadOnlyError: as for every append.
     """
     finder = Finder(log, views, policy, now)
-    return _total(report for thread in finder.threads(progress) for report in _remove(log, finder, thread))
+    return total_of(report for thread in finder.threads(progress) for report in _remove(log, finder, thread))
 
 
 def preview_retention(
     log: EventLog, views: BuiltIn, policy: Retention, *, now: int, progress: Progress | None = None
 ) -> RetentionReport:
     """Say what `apply_retention` would remove; a log that is open for reading only will do."""
-    return _total(map(_report, doomed_by(log, views, policy, now=now, progress=progress)))
+    return total_of(map(report_of, doomed_by(log, views, policy, now=now, progress=progress)))
 
 
 def doomed_by(
@@ -131,15 +136,17 @@ def _transact(log: EventLog, finder: Finder, thread: int, portion: Doomed, seen:
         return NewEvent(Prune("retention", whole, tuple(going.removals.values())))
 
     recorded = log.transact(decide)
-    return None if recorded is None else replace(_report(going), positions=(recorded.position,))
+    return None if recorded is None else replace(report_of(going), positions=(recorded.position,))
 
 
-def _report(going: Doomed) -> RetentionReport:
+def report_of(going: Doomed) -> RetentionReport:
+    """Say what a removal comes to."""
     writes = sum(row.writes for row in going.writes)
     return RetentionReport(int(going.whole), len(going.removed), len(going.hidden), writes)
 
 
-def _total(reports: Iterable[RetentionReport]) -> RetentionReport:
+def total_of(reports: Iterable[RetentionReport]) -> RetentionReport:
+    """Add reports up."""
     threads = checkpoints = hidden = writes = 0
     positions: list[int] = []
     for report in reports:
