@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from langgraph_eventlog.eventlog import BaseErasedError
 from langgraph_eventlog.eventlog.appender import prepare
 from langgraph_eventlog.eventlog.group_commit import Append
 from langgraph_eventlog.saver import EventLogSaver
@@ -150,17 +151,25 @@ def batch(work: Work) -> None:
     for _ in range(work.random.randint(2, 5)):
         request, arguments = work.new_put()
         steps = saver._put(*arguments)
-        calls.append((work.issued.begin(request), steps, Append(prepare(next(steps)))))
-    saver.log._append_all([append for _, _, append in calls])
+        calls.append((request, work.issued.begin(request), steps, Append(prepare(next(steps)))))
+    saver.log._append_all([append for _, _, _, append in calls])
     errors: list[Exception] = []
-    for acknowledge, steps, append in calls:
+    for request, acknowledge, steps, append in calls:
         try:
             recorded = append.result()
+            assert recorded is not None
+        except BaseErasedError as e:
+            # What it refers to has been restated since it was read: it is encoded, and asked for, again.
+            acknowledge = work.issued.begin(request)
+            try:
+                recorded = saver.log.append(steps.throw(e))
+            except Exception as again:
+                errors.append(again)
+                continue
         except Exception as e:
             errors.append(e)
             continue
         acknowledge()
-        assert recorded is not None
         with contextlib.suppress(StopIteration):
             steps.send(recorded)
     if errors:
