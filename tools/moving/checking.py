@@ -35,7 +35,6 @@ from .provenance import Origin, log_id_of, origins
 __all__ = ["check_provenance"]
 
 _META = "SELECT log_id, created_at FROM meta"
-_LINK = "SELECT link FROM event WHERE position = ?"
 _OWN = """
 SELECT position FROM event WHERE position <= ? AND stream IN (SELECT stream FROM stream WHERE thread = ?)"""
 
