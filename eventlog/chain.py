@@ -16,7 +16,7 @@ from .errors import CorruptRecordError
 from .event import ERASABLE, Compaction, Head, Kind
 from .finding import Finding
 from .integrity import digest_of, inner_of, leaf_of, link_of
-from .positions import PositionSet, merged
+from .positions import Positions, merged
 from .reader import EventReader, Row
 from .references import ReferenceCheck
 from .sql import all_rows, page_of_rows, the_row
@@ -79,7 +79,7 @@ class ChainCheck:
         self._at_anchors: dict[int, tuple[bytes, int]] = {0: (link, 0)}
         self._named = {anchor.position for anchor in self._anchors}
         self._broken = 0
-        self._stubs = PositionSet()
+        self._stubs = Positions()
         self._after = 0
         self.link = link
 
@@ -102,7 +102,7 @@ class ChainCheck:
             self._coverage.tell("chain", self._after, self._head)
         self._coverage.head = Head(self._head, self.link)
         yield from self._check_end()
-        if any(True for _ in self._stubs):
+        if self._stubs:
             self._take_in_later_compactions()
         for position in islice(self._stubs, _MAX_UNDECLARED):
             yield Finding("erased", position, "it was erased, but no compaction says so")

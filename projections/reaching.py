@@ -6,13 +6,13 @@ begins and after it ends has been read; what comes to be pointed at meanwhile, b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..eventlog.bitmap import Positions
 from ..eventlog.errors import LogDamagedError
 from ..eventlog.log import EventLog
+from ..eventlog.positions import Positions
 from ..eventlog.sql import Bindings, all_rows
 from .ids import from_key
 from .table import check_progress
@@ -64,7 +64,7 @@ class Leaving:
     threads: set[int] = field(default_factory=set)
     streams: set[int] = field(default_factory=set)
     checkpoints: set[tuple[int, str]] = field(default_factory=set)
-    restated: list[tuple[Collection[int], Container[int]]] = field(default_factory=list)
+    restated: list[tuple[Collection[int], Positions]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.threads or self.checkpoints or self.restated)

@@ -69,7 +69,8 @@ def _removed(core: Core, policy: Retention, leaving: Leaving) -> RetentionReport
                 leaving.threads.add(thread)
                 leaving.streams.update(stream for stream, _ in core.log.keys.streams_of(connection, thread))
         else:
-            leaving.checkpoints.update((row.stream, row.checkpoint_id) for row in (*doomed.removed, *doomed.writes))
+            leaving.checkpoints.update((row.stream, row.checkpoint_id) for row in doomed.removed)
+            leaving.checkpoints.update((row.stream, row.checkpoint_id) for row in doomed.writes)
     return total_of(reports)
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from ..eventlog.bitmap import Positions
 from ..eventlog.errors import CorruptRecordError, LogDamagedError
 from ..eventlog.event import Carry, Kind, Prune
 from ..eventlog.integrity import digest_of
 from ..eventlog.log import EventLog
 from ..eventlog.opened import OpenedRecord, RecordRow, is_record_row
+from ..eventlog.positions import Positions
 from ..eventlog.record import RecordFormatError, read_bases
 from ..eventlog.sql import all_rows, page_of_rows
 from ..projections.carrying import BUILT_IN

@@ -24,7 +24,8 @@ class CompactionReport:
         checkpoints_removed: checkpoints that the policy let go; 0 without one.
         checkpoints_hidden: checkpoints that the policy let go, but surviving ones need; 0 without one. They are not
             listed any more, and go once nothing needs them.
-        events_erased: how many, by what they are.
+        events_erased: how many, by what they are. A dry run leaves out what users' projections have carried
+            (`Kind.CARRY`): it is replaced when they carry again.
         bytes_erased: of their records, compressed as they were.
         restated: how many checkpoints, and put_writes, were stored anew, because they referred to what was to go.
         bytes_restated: of their new records; of a dry run, of the ones they have now.
