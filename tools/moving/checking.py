@@ -8,6 +8,7 @@ from typing import Any
 import apsw
 
 from ...eventlog.chain import ChainCheck
+from ...eventlog.coverage import Coverage
 from ...eventlog.errors import CorruptRecordError, LogDamagedError
 from ...eventlog.event import (
     Carry,
@@ -26,7 +27,7 @@ from ...eventlog.finding import Finding
 from ...eventlog.integrity import genesis_link
 from ...eventlog.log import EventLog
 from ...eventlog.resolve import Resolver
-from ...eventlog.sql import all_rows, one_row, the_row
+from ...eventlog.sql import all_rows, the_row
 from ...projections.builtin import metadata_in_copy
 from ...saver import EventLogSaver
 from .provenance import Origin, log_id_of, origins
@@ -34,7 +35,6 @@ from .provenance import Origin, log_id_of, origins
 __all__ = ["check_provenance"]
 
 _META = "SELECT log_id, created_at FROM meta"
-_LINK = "SELECT link FROM event WHERE position = ?"
 _OWN = """
 SELECT position FROM event WHERE position <= ? AND stream IN (SELECT stream FROM stream WHERE thread = ?)"""
 
@@ -56,7 +56,7 @@ def check_provenance(target: EventLogSaver, source: EventLogSaver) -> Iterator[F
         log_id = log_id_of(there)
     with target.log.database.reading() as here:
         found = [origin for origin in origins(target.log, here) if origin.log_id == log_id and not origin.through]
-    yield from _check_anchors(source.log, [origin.anchor for origin in found])
+    yield from _check_anchors(source.log, {origin.anchor for origin in found})
     with source.log.database.reading() as there, target.log.database.reading() as here:
         comparison = _Comparison(target.log, here, source.log, there, found)
         for origin in found:
@@ -64,27 +64,18 @@ def check_provenance(target: EventLogSaver, source: EventLogSaver) -> Iterator[F
         yield from comparison.missing()
 
 
-def _check_anchors(log: EventLog, anchors: list[Head]) -> Iterator[Finding]:
-    checked: set[Head] = set()
-    newest = max(anchors, key=lambda anchor: anchor.position, default=None)
-    for anchor in sorted(set(anchors), key=lambda anchor: -anchor.position):
-        with log.database.reading() as connection:
-            row = one_row(connection, _LINK, (anchor.position,))
-            log_id, created_at = the_row(connection, _META)
-            head = log.reader.head(connection).position
-        if anchor is not newest and row is not None and checked:
-            # The walk to a later anchor has found every link to be what it should be.
-            if row[0] != anchor.link:
-                yield Finding("anchor", None, f"the source up to {anchor.position} is not the log that was read")
-            continue
-        if anchor.position > head:
-            yield Finding("anchor", None, f"the source ends at {head}: events up to {anchor.position} were read")
-            continue
-        link = genesis_link(log_id=log_id, created_at=created_at)
-        chain = ChainCheck(log.database, log.reader, head=head, link=link, anchor=anchor)
-        for finding in (*chain.check(), *chain.check_anchor()):
-            yield Finding(finding.code, None, f"in the source: {finding}")
-        checked.add(anchor)
+def _check_anchors(log: EventLog, anchors: set[Head]) -> Iterator[Finding]:
+    if not anchors:
+        return
+    with log.database.reading() as connection:
+        log_id, created_at = the_row(connection, _META)
+        head = log.reader.head(connection).position
+    link = genesis_link(log_id=log_id, created_at=created_at)
+    chain = ChainCheck(
+        log.database, log.reader, head=head, link=link, anchors=anchors, quick=False, coverage=Coverage()
+    )
+    for finding in (*chain.check(), *chain.check_anchors()):
+        yield Finding(finding.code, None, f"in the source: {finding}")
 
 
 class _Comparison:
