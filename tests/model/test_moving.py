@@ -17,15 +17,15 @@ from langgraph_eventlog.tools.moving.checking import check_provenance
 from langgraph_eventlog.tools.moving.extracting import extract
 from langgraph_eventlog.tools.moving.merging import merge
 
+from .machine import SaverMachine
 from .moved import compare, keys_kept
 from .test_model import effort
-from .test_replay_after_erasing import ErasingMachine
 from .values import TARGETS, plans
 
 NAMES = sorted({str(thread) for thread in TARGETS})
 
 
-class MovingMachine(ErasingMachine):
+class MovingMachine(SaverMachine):
     """Takes some threads into other logs in between, under other names, too; and compares."""
 
     @rule(
@@ -87,7 +87,7 @@ class MovingMachine(ErasingMachine):
         assert [*check_provenance(target, source)] == []
 
     @rule(thread=st.sampled_from(NAMES), n=st.integers(0, 1000))
-    def restate(self, thread: str, n: int) -> None:
+    def restate_one(self, thread: str, n: int) -> None:
         """The same checkpoint in other bytes, as compaction makes them; nobody but the log can tell."""
         log, views = self.saver.log, self.saver._core.views
         with log.database.reading() as connection:

@@ -18,10 +18,10 @@ from ...eventlog.event import (
     Head,
     Import,
     Prune,
-    PutWrites,
     RecordedEvent,
     Thread,
     put_of,
+    writes_of,
 )
 from ...eventlog.finding import Finding
 from ...eventlog.integrity import genesis_link
@@ -134,9 +134,10 @@ class _Comparison:
             return f"it cannot be compared ({e})"
 
     def _is_same(self, event: RecordedEvent, old: RecordedEvent) -> bool:
+        new_writes, old_writes = writes_of(event.data), writes_of(old.data)
+        if new_writes is not None or old_writes is not None:
+            return new_writes == old_writes
         match event.data, old.data:
-            case (PutWrites() as new, PutWrites() as was):
-                return new == was
             case (DeleteThread() as new, DeleteThread() as was) | (Thread() as new, Thread() as was):
                 return new == was
             case (Copy() as new, Copy() as was):
