@@ -81,8 +81,8 @@ class AuditEntry:
             `position` on; "damaged": an event that cannot be read.
         thread_id: the thread it is about; None: the whole log.
         checkpoint_ns: the namespace it is about; None: the whole log.
-        checkpoint_id: of a put or restate, the checkpoint; of a put_writes or restate_writes, the one that the writes are
-            at.
+        checkpoint_id: of a put or restate, the checkpoint; of a put_writes or restate_writes, the one that
+            the writes are at.
         parent_id: of a put or restate.
         run_id: of a put, as its metadata says; of a put_writes, that of the checkpoint which it is at.
         step, source: of a put, as its metadata says.
