@@ -120,7 +120,7 @@ def test_places_of_writes_do_not_change_their_order_when_only_some_are_restated(
     """The last of __resume__ counts, the first of others: between two that were stored anew is one that was not."""
     saver = make_saver()
     put(saver, "t", 0, {})
-    write(saver, "t", 0, [("document", edited(1))], "base")
+    write(saver, "t", 0, [("document", edited(1)), ("__resume__", edited(1))], "task")
     put(saver, "t", 1, {})
     for value in (edited(2), "small", edited(3)):
         write(saver, "t", 1, [("document", value), ("__resume__", value)], "task")
@@ -185,7 +185,16 @@ def test_an_export_says_what_was_restated_and_what_comes_back_is_the_same(
     assert {w["value"] for data in shown for w in data["writes"] if w["channel"] == "document"} >= {edited(2)}
     assert not any("not_shown" in line.get("data", ()) for line in lines)
     assert {line["kind"] for line in lines if line["type"] == "erased"} >= {Kind.PUT, Kind.PUT_WRITES, Kind.THREAD}
-    run("export", "compacted.db", "redacted.jsonl", "--jsonl", "--redact", "channel:document")
+    run(
+        "export",
+        "compacted.db",
+        "redacted.jsonl",
+        "--jsonl",
+        "--redact",
+        "channel:document",
+        "--redact",
+        "channel:__resume__",
+    )
     assert edited(2) not in (tmp_path / "redacted.jsonl").read_text()
     assert json_of("export", "compacted.db", "checkpoints.sqlite")["differences"] == []
     imported = json_of("import", "checkpoints.sqlite", "imported.db")
@@ -220,9 +229,9 @@ def test_a_state_is_whole_from_the_compaction_on_and_says_before_what_it_misses(
     make_saver: Any, tmp_path: Path, json_of: Any, clock: Any
 ) -> None:
     saver = make_saver(tmp_path / "agent.db", clock=clock)
-    saver.register_thread("named", "before")
     saver.register_thread("untouched", "name")
-    put(saver, "untouched", 0, {"x": 1})
+    saver.register_thread("named", "before")
+    put(saver, "untouched", 1, {"x": 1})
     fill(saver)
     saver.register_thread("named", "after")
     filled = saver.log.head().position
@@ -240,8 +249,8 @@ def test_a_state_is_whole_from_the_compaction_on_and_says_before_what_it_misses(
             continue
         assert state_at(saver, name, filled).incomplete, name
     assert state_at(saver, "untouched", filled).incomplete == ()
-    # Nothing but the name that it had before is missing.
-    assert state_at(saver, "named", filled - 1).incomplete == ((1, 1),)
+    # Nothing is missing but names, of which one was its own.
+    assert state_at(saver, "named", filled - 1).incomplete == ((2, 2), (4, 4))
     saver.close()
     assert json_of("audit", "agent.db", "kept", "--at", str(filled))["complete"] is False
     now = json_of("audit", "agent.db", "kept", "--at", str(head))
