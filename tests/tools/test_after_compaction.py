@@ -119,9 +119,9 @@ def test_places_of_writes_do_not_change_their_order_when_only_some_are_restated(
 ) -> None:
     """The last of __resume__ counts, the first of others: between two that were stored anew is one that was not."""
     saver = make_saver()
-    put(saver, "t", 0, {})
+    put(saver, "t", 0, {"x": 0})
     write(saver, "t", 0, [("document", edited(1)), ("__resume__", edited(1))], "task")
-    put(saver, "t", 1, {})
+    put(saver, "t", 1, {"x": 1})
     for value in (edited(2), "small", edited(3)):
         write(saver, "t", 1, [("document", value), ("__resume__", value)], "task")
     saver.copy_thread("t", "c")
