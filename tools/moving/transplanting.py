@@ -30,31 +30,25 @@ from typing import Any, NamedTuple
 import apsw
 
 from ...eventlog import record as record_codec
-from ...eventlog.appender import PreparedEvent, prepare
+from ...eventlog.appender import PreparedEvent
 from ...eventlog.body import decode_array
 from ...eventlog.errors import CorruptRecordError, EventLogError
-from ...eventlog.event import EventData, Import, Kind, NewEvent, RecordedEvent, writes_of
+from ...eventlog.event import EventData, Kind, NewEvent, RecordedEvent, writes_of
 from ...eventlog.integrity import digest_of
 from ...eventlog.log import EventLog
 from ...eventlog.opened import OpenedRecord
 from ...eventlog.plain import pack
 from ...eventlog.record import base_of_patch
 from ...eventlog.rewriting import as_put, as_put_writes, narrowed_facts, narrowed_removals, with_copied, with_metadata
-from ...eventlog.sql import the_row
 from .belonging import Belonging
 from .moved_values import MovedValues
 from .narrowing import narrowed_import
-from .places import Made, Place, Places
+from .places import Made, Place, Places, held_in
 from .positions import places_restated, positions_of
-from .provenance import Ranges, log_id_of
+from .telling import Telling
 from .write_places import WritePlaces
 
 __all__ = ["Moved", "Transplant"]
-
-_ERASED = "SELECT count(*) FROM erased"
-# An import event tells of at most so many runs of positions: then comes another.
-_MAX_RANGES = 10_000
-_PUTS = (Kind.PUT, Kind.RESTATE)
 
 
 class Moved(NamedTuple):
@@ -103,9 +97,9 @@ class Transplant:
     def __init__(
         self, source: EventLog, connection: apsw.Connection, names: Mapping[str, str], *, kind: str, head: int
     ) -> None:
-        self._log, self._connection, self._names, self._kind = source, connection, names, kind
+        self._log, self._connection, self._names = source, connection, names
         self._head = head
-        self._log_id = log_id_of(connection)
+        self._telling = Telling(source, connection, kind)
         self._positions = positions_of(source, connection, names)
         self.total = len(self._positions)
         self.read = self.events = self.checkpoints = self.writes = 0
@@ -113,8 +107,6 @@ class Transplant:
         self._write_places = WritePlaces(())
         self._values = MovedValues(source, connection, self._places)
         self._belonging = Belonging(source, connection, self._places, names)
-        self._moved, self._copied = Ranges(), Ranges()
-        self._counted = (0, 0)  # checkpoints and writes that an import event has told of
 
     def __iter__(self) -> Iterator[Moved]:
         self._write_places = WritePlaces(places_restated(self._log, self._connection, self._names))
@@ -135,7 +127,7 @@ class Transplant:
                 raise CorruptRecordError(
                     f"what it says cannot be: {type(e).__name__}", path=self._log.path, position=position
                 ) from e
-            if len(self._moved.rows) + len(self._copied.rows) >= _MAX_RANGES:
+            if self._telling.is_much:
                 yield self._import({})
         yield self._import(self._names)
 
@@ -155,7 +147,9 @@ class Transplant:
             case Kind.CARRY:
                 yield from self._narrowed(event, narrowed_facts(opened.array, self._names))
             case Kind.IMPORT:
-                yield from self._narrowed(event, narrowed_import(opened.array, self._names, self._places, self._log_id))
+                yield from self._narrowed(
+                    event, narrowed_import(opened.array, self._names, self._places, self._telling.log_id)
+                )
             case Kind.COPY:
                 yield from self._copy(event, opened)
 
@@ -163,10 +157,8 @@ class Transplant:
 
     def _same(self, event: RecordedEvent, content: _Content) -> Moved:
         """Give an event as the same event."""
-        data = content.data
-        held = -1 if event.kind in _PUTS else _count_of(data)
-        self._places.add(Place(event.position, self._head + 1, held))
-        self._moved.add(self._head + 1, event.position)
+        self._places.add(Place(event.position, self._head + 1, held_in(content.data)))
+        self._telling.moved.add(self._head + 1, event.position)
         return self._give(event, event.checkpoint_ns, content)
 
     def _give(self, event: RecordedEvent, ns: str | None, content: _Content) -> Moved:
@@ -174,8 +166,9 @@ class Transplant:
         kind, data, record, bases = content
         self._head += 1
         self.events += 1
-        self.checkpoints += kind in _PUTS
-        self.writes += _count_of(data)
+        held = held_in(data)
+        self.checkpoints += held < 0
+        self.writes += max(held, 0)
         new = NewEvent(data, None if event.thread_id is None else self._names[event.thread_id], ns or "")
         return Moved(PreparedEvent(new, kind, record, digest_of(record), bases), event.recorded_at)
 
@@ -186,23 +179,8 @@ class Transplant:
 
     def _import(self, names: Mapping[str, str]) -> Moved:
         """Tell of what has been given since the last one."""
-        moved, copied = self._moved, self._copied
-        self._moved, self._copied = Ranges(), Ranges()
-        checkpoints, writes = self.checkpoints - self._counted[0], self.writes - self._counted[1]
-        self._counted = self.checkpoints, self.writes
-        source = {
-            "kind": self._kind,
-            "log_id": self._log_id,
-            "anchor": str(self._log.reader.head(self._connection)),
-            "threads": len(names),
-            "ids": [[old, new] for old, new in names.items()],
-            "erased": the_row(self._connection, _ERASED)[0],
-            "moved": moved.rows,
-            "copied": copied.rows,
-        }
         self._head += 1
-        ranges = tuple(sorted([*moved.here(), *copied.here()]))
-        return Moved(prepare(NewEvent(Import(source, ranges, checkpoints, writes))), None)
+        return Moved(self._telling.event(names, self.checkpoints, self.writes), None)
 
     # Checkpoints and writes.
 
@@ -309,16 +287,10 @@ class Transplant:
             record = record_codec.encode(pack(array), bases)
             data = decode_array(kind, array, tuple(sorted(bases)))
         self._places.add_made(position, Made(self._head + 1, copy.thread_id))
-        self._copied.add(self._head + 1, position)
+        self._telling.copied.add(self._head + 1, position)
         yield self._give(copy, ns, _Content(kind, data, record, bases))
 
 
 def _encoded(array: list[Any]) -> bytes:
     """Give the record, without bases, of a body."""
     return record_codec.encode(pack(array))
-
-
-def _count_of(data: EventData) -> int:
-    """Give how many writes an event holds."""
-    writes = writes_of(data)
-    return 0 if writes is None else len(writes.writes)
