@@ -13,9 +13,11 @@ from langgraph_eventlog.eventlog.event import RestateWrites, writes_of
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.auditing.state_at import state_at
 from langgraph_eventlog.tools.looking.states import load_state
+from langgraph_eventlog.tools.moving import transplanting
 from langgraph_eventlog.tools.moving.checking import check_provenance
 from langgraph_eventlog.tools.moving.extracting import extract
 from langgraph_eventlog.tools.moving.merging import merge
+from langgraph_eventlog.tools.moving.write_places import WritePlaces
 
 from ..model.moved import compare
 from ..model.seeing import config_of
@@ -144,8 +146,6 @@ def test_places_of_writes_do_not_change_their_order_when_only_some_are_restated(
 def test_a_comparison_finds_restated_writes_that_are_others(
     compacted: EventLogSaver, make_saver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from langgraph_eventlog.tools.moving import transplanting
-
     def wrong(array: list[Any], *_: Any) -> list[Any]:
         return [*array[:4], "another path", *array[5:]] if isinstance(array[0], int) else array
 
@@ -155,6 +155,16 @@ def test_a_comparison_finds_restated_writes_that_are_others(
     monkeypatch.undo()
     found = [finding for finding in check_provenance(target, compacted) if finding.code == "provenance"]
     assert len(found) == len(restated(target)) > 0
+
+
+def test_a_comparison_finds_restated_writes_in_another_order(
+    compacted: EventLogSaver, make_saver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merge(target := make_saver(tmp_path / "right.db"), compacted, ["kept"])
+    assert [*check_provenance(target, compacted)] == []
+    monkeypatch.setattr(WritePlaces, "at", lambda _, there, head: (0, 1000 - there[0]))
+    merge(target := make_saver(tmp_path / "wrong.db"), compacted, ["kept"])
+    assert any("in another order" in finding.message for finding in check_provenance(target, compacted))
 
 
 def test_the_commands_take_threads_out_and_in(compacted: EventLogSaver, json_of: Any, tmp_path: Path) -> None:
