@@ -14,6 +14,7 @@ from .value import Stored, bases_of_value, decode_value, encode_value
 
 __all__ = [
     "as_put",
+    "as_put_writes",
     "metadata_of",
     "narrowed_facts",
     "narrowed_removals",
@@ -35,6 +36,11 @@ def as_put(kind: int, array: Array, *, hidden: bool) -> tuple[Kind, Array]:
     """Give the put that holds the same checkpoint as a put or restate; if it is to be hidden, the restate."""
     put = array[_first(kind) :]
     return (Kind.RESTATE, [True, *put]) if hidden else (Kind.PUT, put)
+
+
+def as_put_writes(array: Array) -> Array:
+    """Give the put_writes that holds the same writes as a restate_writes."""
+    return array[2:]
 
 
 def metadata_of(kind: int, array: Array) -> bytes:

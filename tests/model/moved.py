@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from langgraph_eventlog.eventlog.event import put_of
+from langgraph_eventlog.eventlog.event import put_of, writes_of
 from langgraph_eventlog.eventlog.plain import pack, unpack
 from langgraph_eventlog.eventlog.reader import touches
 from langgraph_eventlog.saver import EventLogSaver
@@ -83,7 +83,7 @@ def rows_of(saver: EventLogSaver, thread_id: str, ns: str, old: str, new: str) -
             for row in views.history.of_stream(connection, stream)
         ]
         writes = [
-            (row.checkpoint_id, row.writes, saver.log.reader.data(connection, row.position)[1].writes)  # type: ignore[index, union-attr]
+            (row.checkpoint_id, row.writes, writes_of(saver.log.reader.data(connection, row.position)[1]))  # type: ignore[index]
             for row in views.pending_writes.of_stream(connection, stream)
         ]
     return checkpoints, writes

@@ -87,7 +87,7 @@ class MovingMachine(SaverMachine):
         assert [*check_provenance(target, source)] == []
 
     @rule(thread=st.sampled_from(NAMES), n=st.integers(0, 1000))
-    def restate(self, thread: str, n: int) -> None:
+    def restate_one(self, thread: str, n: int) -> None:
         """The same checkpoint in other bytes, as compaction makes them; nobody but the log can tell."""
         log, views = self.saver.log, self.saver._core.views
         with log.database.reading() as connection:

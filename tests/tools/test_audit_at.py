@@ -167,7 +167,8 @@ def test_what_was_erased_before_makes_it_incomplete_and_what_was_erased_elsewher
 
     assert state_at(saver, "gone", first).incomplete == ((first, first),)
     assert state_at(saver, "gone", deleted).incomplete == ((first, first), (second, second))
-    assert state_at(saver, "gone", head).incomplete == ((first, first), (second, second))
+    assert state_at(saver, "gone", head - 1).incomplete == ((first, first), (second, second))
+    assert state_at(saver, "gone", head).incomplete == ()  # what was erased by then was needed no more
     assert state_at(saver, "gone", first).namespaces == ()
     # Nothing of these was ever let go: what was erased was others'.
     for thread, position in (("other", other), ("later", later)):

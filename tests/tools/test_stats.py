@@ -12,10 +12,11 @@ from langgraph_eventlog.eventlog import Kind
 from langgraph_eventlog.eventlog.record import RecordFormatError, body_size, decode, read_bases
 from langgraph_eventlog.eventlog.value import Carried, DictOf, Edit, ListOf, Patch, Slice, Splice, Whole, stored_bytes
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.tools.looking.reclaiming import reclaimable
+from langgraph_eventlog.tools.looking.reclaiming import Reclaimable, reclaimable
 from langgraph_eventlog.tools.looking.statistics import statistics
 
 DAY_US = 86_400_000_000
+HOLDING_VALUES = (Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE, Kind.RESTATE_WRITES)
 
 
 def records(saver: EventLogSaver) -> dict[int, tuple[int, bytes]]:
@@ -26,8 +27,9 @@ def records(saver: EventLogSaver) -> dict[int, tuple[int, bytes]]:
 
 
 def unneeded(saver: EventLogSaver) -> set[int]:
-    """By FORMAT.md section 6, as a fixed point: the puts and put_writes that could be erased, one after the other."""
+    """By FORMAT.md section 6, as a fixed point: the events that could be erased, one after the other."""
     there = records(saver)
+    superseded = superseded_of(saver)
     with saver.log.database.reading() as connection:
         pointed_at = {
             p for table in ("history", "pending_writes") for (p,) in connection.execute(f"SELECT position FROM {table}")
@@ -38,13 +40,29 @@ def unneeded(saver: EventLogSaver) -> set[int]:
         going = {
             position
             for position in staying
-            if there[position][0] in (Kind.PUT, Kind.PUT_WRITES)
+            if (there[position][0] in HOLDING_VALUES or position in superseded)
             and position not in pointed_at | named
             and position != max(there)
         }
         if not going:
             return set(there) - staying
         staying -= going
+
+
+def superseded_of(saver: EventLogSaver) -> set[int]:
+    """Copies to, and names of, threads that are deleted later; and names of threads that get another one later."""
+    found: set[int] = set()
+    about: dict[str, list[tuple[int, Kind]]] = {}
+    for event in saver.log.read():
+        gone = [event.thread_id] if event.kind == Kind.DELETE_THREAD else getattr(event.data, "deleted_threads", ())
+        for thread_id in gone:
+            found |= {position for position, _ in about.pop(thread_id, [])}
+        if event.kind in (Kind.COPY, Kind.THREAD):
+            before = about.setdefault(event.thread_id or "", [])
+            if event.kind == Kind.THREAD:
+                found |= {position for position, kind in before if kind == Kind.THREAD}
+            before.append((event.position, event.kind))
+    return found
 
 
 def test_sizes_add_up_to_those_of_all_records(shop: Path) -> None:
@@ -128,6 +146,22 @@ def test_what_could_be_erased_is_what_nothing_needs_however_indirectly(shop: Pat
             assert found.events == len(expected)
             assert found.bytes == sum(len(there[position][1]) for position in expected)
             assert statistics(saver).reclaimable == found
+
+
+def test_a_compaction_does_what_was_said_that_it_would(shop: Path) -> None:
+    with EventLogSaver(shop) as saver:
+        saver.prune(["long", "notes"])
+        saver.delete_thread("order-3")
+        expected = reclaimable(saver.log)
+        assert min(expected.events, expected.shared_events) > 0
+        report = saver.compact()
+        assert sum(report.events_erased.values()) >= expected.events + expected.shared_events
+        assert report.bytes_erased >= expected.bytes + expected.shared_bytes
+        assert reclaimable(saver.log) == Reclaimable(0, 0, 0, 0, 0)
+        found = statistics(saver)
+        assert found.erased == sum(report.events_erased.values())
+        restated = [found.kinds[name].events for name in ("restate", "restate_writes") if name in found.kinds]
+        assert sum(restated) == report.restated > 0
 
 
 def test_in_a_log_from_which_nothing_was_removed_there_is_nothing_to_erase(make_saver: Any) -> None:

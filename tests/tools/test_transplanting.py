@@ -21,7 +21,7 @@ from langgraph_eventlog.eventlog.integrity import digest_of
 from langgraph_eventlog.eventlog.plain import pack
 from langgraph_eventlog.eventlog.value import DictOf, Whole
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.tools.moving import transplanting
+from langgraph_eventlog.tools.moving import telling
 from langgraph_eventlog.tools.moving.checking import check_provenance
 from langgraph_eventlog.tools.moving.extracting import extract
 from langgraph_eventlog.tools.moving.merging import merge
@@ -284,7 +284,7 @@ def test_import_events_come_along_narrowed_and_say_where_it_all_began(
 def test_more_runs_of_positions_than_one_import_event_tells_of(
     file_saver: EventLogSaver, taken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transplanting, "_MAX_RANGES", 2)
+    monkeypatch.setattr(telling, "_MAX_RANGES", 2)
     for n in range(10):
         put(file_saver, "ab"[n % 2], str(n), None, {"n": n})
     made = taken(file_saver, "a")

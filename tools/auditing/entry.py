@@ -78,17 +78,17 @@ class AuditEntry:
         recorded_at: UTC, by the clock of the process that appended it; None of what is not there any more.
         kind: which call: "put", "put_writes", "delete_thread", "delete_for_runs", "prune", "copy", "thread", "import",
             "carry", "compaction", "restate", "restate_writes"; "erased": events that are not there any more, from
-            `position` on;
-            "damaged": an event that cannot be read.
+            `position` on; "damaged": an event that cannot be read.
         thread_id: the thread it is about; None: the whole log.
         checkpoint_ns: the namespace it is about; None: the whole log.
-        checkpoint_id: of a put or restate, the checkpoint; of a put_writes, the one that the writes are at.
+        checkpoint_id: of a put or restate, the checkpoint; of a put_writes or restate_writes, the one that
+            the writes are at.
         parent_id: of a put or restate.
         run_id: of a put, as its metadata says; of a put_writes, that of the checkpoint which it is at.
         step, source: of a put, as its metadata says.
         nodes: of a put, the nodes that ran since its parent; of a put_writes, the one that wrote. () if that cannot be
             told; see `nodes`.
-        task_id: of a put_writes.
+        task_id: of a put_writes or restate_writes.
         changes: what the event says of channels, but for those carried.
         carried: the channels that hold what the parent's do.
         details: what there is to say of other kinds, plain data; see tools/docs/audit.md.

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import apsw
-
-from ...eventlog.event import Copy, Put, PutWrites, Thread
+from ...eventlog.event import Compaction, Copy, DeleteThread, Kind, Prune, Put, PutWrites, Thread
 from ...eventlog.log import EventLog
+from ...eventlog.positions import PositionSet, merged
 from ...eventlog.sql import all_rows, the_row
 from .entry import AuditEntry
 
-__all__ = ["Range", "erased_between", "erased_up_to", "maybe_of_thread"]
+__all__ = ["Range", "erased_between", "maybe_of_thread"]
 
 # First and last position.
 Range = tuple[int, int]
 
-# A gap begins behind an erased position's own predecessor; positions of one gap less their rank are all the same.
-_RANGES = """
-SELECT min(position), max(position) FROM (
-  SELECT position, position - row_number() OVER (ORDER BY position) AS gap FROM erased WHERE position <= ?)
-GROUP BY gap ORDER BY 1"""
+# What of all that was erased up to a position may have been about a thread: by its kind, up to a position of its own.
+_MAYBE = f"""
+SELECT position FROM erased WHERE position <= ?1 AND kind <> {Kind.CARRY:d}
+AND position <= CASE kind WHEN {Kind.THREAD:d} THEN ?2 ELSE ?3 END"""
+# The index has what is about the whole log.
+_COMPACTIONS = f"SELECT position FROM event WHERE stream IS NULL AND kind = {Kind.COMPACTION:d} AND position <= ?"
 _COUNT = "SELECT count(*) FROM erased WHERE position > ? AND position < ?"
-
-
-def erased_up_to(connection: apsw.Connection, position: int) -> list[Range]:
-    """Give the ranges of positions, up to one, whose events have been erased."""
-    return all_rows(connection, _RANGES, (position,))
 
 
 def erased_between(log: EventLog, after: int, before: int) -> Iterator[AuditEntry]:
@@ -41,36 +36,46 @@ def erased_between(log: EventLog, after: int, before: int) -> Iterator[AuditEntr
 
 
 def maybe_of_thread(log: EventLog, thread_id: str, up_to: int) -> tuple[Range, ...]:
-    """Give the ranges of positions, up to one, of erased events that may have been about a thread.
+    """Give the ranges of positions, up to one, of erased events that may be missing to tell how a thread was there.
 
-    Nothing says any more what an erased event was about. But what is erased was let go before, by a later event: a
-    deletion or prune that names the thread, a restate of what it holds, a checkpoint put again under its id; and a copy
-    names the positions that it copies. What was erased behind the last of these was others'. (Of one put again, only
-    that is noticed whose first put is there.)
+    What a compaction up to there erased, nothing needed any more: it is not missing. What a later one erased was let go
+    before, by an event that is there still: a deletion or prune that names the thread, a restate of what it holds, a
+    checkpoint put again under its id, another name; and a copy names the positions that it copies. What was erased
+    behind the last of these was others', and so was what is of another kind. (Of one put again, only that is noticed
+    whose first put is there.)
     """
+    names, others = _let_go(log, thread_id)
+    missing = PositionSet()
     with log.database.reading() as connection:
-        ranges = erased_up_to(connection, up_to)
-    if not ranges:
-        return ()
-    last = max(_let_go(log, thread_id), default=0)
-    return tuple((first, min(final, last)) for first, final in ranges if first <= last)
+        for (position,) in connection.execute(_MAYBE, (up_to, names, others)):
+            missing.add(position)
+        for (position,) in all_rows(connection, _COMPACTIONS, (up_to,)):
+            found = log.reader.data(connection, position)
+            for first, last in found[1].erased if found is not None and isinstance(found[1], Compaction) else ():
+                missing.remove(max(first, 1), last)
+    return tuple(merged((position, position) for position in missing))
 
 
-def _let_go(log: EventLog, thread_id: str) -> Iterator[int]:
-    """Yield positions up to which events may have been erased for a thread."""
+def _let_go(log: EventLog, thread_id: str) -> tuple[int, int]:
+    """Give the positions up to which names of a thread, and all else about it, may have been erased."""
+    names = others = 0
     seen: set[tuple[str | None, str]] = set()
     for event in log.read(thread_id=thread_id):
         match event.data:
             case Put(checkpoint_id=checkpoint_id):
                 # Put again: what the id stood for before is not needed any more.
                 if (event.checkpoint_ns, checkpoint_id) in seen:
-                    yield event.position
+                    others = event.position
                 seen.add((event.checkpoint_ns, checkpoint_id))
-            case Copy():
-                positions = [p for s in event.data.streams for _, p, _ in s.checkpoints]
-                positions += [p for s in event.data.streams for _, p in s.writes]
-                yield max(positions, default=0)
-            case PutWrites() | Thread():
+            case Copy(streams=streams):
+                copied = [p for s in streams for _, p, _ in s.checkpoints] + [p for s in streams for _, p in s.writes]
+                others = max(others, *copied, 0)
+            case Thread():
+                names = event.position
+            case DeleteThread() | Prune():
+                names = others = event.position
+            case PutWrites():
                 pass
             case _:
-                yield event.position
+                others = event.position
+    return names, others

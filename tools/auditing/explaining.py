@@ -103,8 +103,9 @@ class Explainer:
                 return self._put(connection, event, entry, in_full)
             case PutWrites():
                 return self._put_writes(connection, event, event.data, entry, in_full)
-            case RestateWrites(writes=writes):  # they change nothing: the same writes in other bytes
-                return replace(entry, checkpoint_id=writes.checkpoint_id, task_id=writes.task_id)
+            case RestateWrites(applied, ordinal, writes):  # they change nothing: the same writes in other bytes
+                place = {"applied": applied, "ordinal": ordinal}
+                return replace(entry, checkpoint_id=writes.checkpoint_id, task_id=writes.task_id, details=place)
             case Copy() if event.thread_id is not None:
                 self.lineage.remember_copied(connection, event.thread_id, event.data)
         return replace(entry, details=_details(event.data))

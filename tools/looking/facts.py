@@ -12,7 +12,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from ...eventlog.bounded import Bounded
 from ...eventlog.delta import weight_of_value
 from ...eventlog.errors import EventLogError
-from ...eventlog.event import Field, Put, PutWrites, put_of
+from ...eventlog.event import Field, Put, put_of, writes_of
 from ...eventlog.opened import OpenedRecord
 from ...eventlog.resolve import ResolvedValues, Resolver
 from ...eventlog.sql import one_row
@@ -224,8 +224,8 @@ class _Reading:
 
     def _path(self, row: WritesRow) -> str | None:
         opened = self._open(row.position)
-        data = None if opened is None else opened.data()
-        return data.task_path if isinstance(data, PutWrites) else None
+        writes = None if opened is None else writes_of(opened.data())
+        return None if writes is None else writes.task_path
 
     def _sends(self, at: _Checkpoint | None) -> list[Any]:
         if at is None or TASKS not in at.values:

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from ...eventlog.errors import CorruptRecordError
-from ...eventlog.event import Kind
 from ...eventlog.log import EventLog
-from ...eventlog.record import RecordFormatError, read_bases
-from ...eventlog.sql import all_rows, one_row
+from ...saver.planning import make_plan
 
 __all__ = ["Reclaimable", "reclaimable"]
-
-_POINTED_AT = ("SELECT DISTINCT position FROM history", "SELECT DISTINCT position FROM pending_writes")
-# Most records name few bases: their headers are at their beginning, and the rest is not read.
-_HEADER_BYTES = 64
-_BEFORE = f"""
-SELECT position, kind, length(record), substr(record, 1, {_HEADER_BYTES}) FROM event
-WHERE position < ? ORDER BY position DESC LIMIT ?"""
-_WHOLE = "SELECT record FROM event WHERE position = ?"
-_PAGE = 2_000
-_ERASABLE = (Kind.PUT, Kind.PUT_WRITES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,60 +18,30 @@ class Reclaimable:
     Attributes:
         events: how many it would erase.
         bytes: of their records.
+        shared_events: how many others only records of what is kept refer to: they go once that is stored anew.
+        shared_bytes: of their records.
+        restated_bytes: of the records that are to be stored anew for that.
     """
 
     events: int
     bytes: int
+    shared_events: int
+    shared_bytes: int
+    restated_bytes: int
 
 
 def reclaimable(log: EventLog, *, progress: Callable[[float], None] = lambda _: None) -> Reclaimable:
-    """Count the puts and put_writes that nothing points at, and no event that stays names as a base.
+    """Say what a compaction would find to do, without a policy; changes nothing.
 
     Args:
         log: an open log, with the built-in projections.
         progress: is called with how many positions have been looked at, of as many as the head's.
 
-    From the newest event to the oldest, since bases are older than what names them: so one pass finds what is needed
-    indirectly, too. Takes a bit of memory for each position. What is appended meanwhile is not counted.
+    What is appended meanwhile is not counted. Takes some bits of memory for each position.
 
     Raises:
-        CorruptRecordError: the header of a record is damaged.
+        CorruptRecordError: a record is damaged: what it refers to cannot be told.
+        LogDamagedError: the projections are not what they should be.
     """
-    with log.database.reading() as connection:
-        head = log.reader.head(connection).position
-        needed = bytearray(head // 8 + 1)
-        for sql in _POINTED_AT:
-            for (position,) in connection.execute(sql):
-                if isinstance(position, int) and 0 < position <= head:
-                    needed[position >> 3] |= 1 << (position & 7)
-    events = size = 0
-    before = head + 1
-    while True:
-        with log.database.reading() as connection:
-            rows = all_rows(connection, _BEFORE, (before, _PAGE))
-            for position, kind, record_bytes, beginning in rows:
-                # The newest cannot be erased.
-                stays = kind not in _ERASABLE or position == head or needed[position >> 3] & 1 << (position & 7)
-                if not stays:
-                    events += 1
-                    size += record_bytes
-                    continue
-                for base in _bases(log, connection, position, beginning):
-                    if base < position:
-                        needed[base >> 3] |= 1 << (base & 7)
-        if not rows:
-            return Reclaimable(events, size)
-        before = rows[-1][0]
-        progress(head - before)
-
-
-def _bases(log: EventLog, connection: Any, position: int, beginning: bytes) -> tuple[int, ...]:
-    try:
-        return read_bases(beginning)
-    except RecordFormatError:
-        pass  # more bases than there is room for, or damage
-    row = one_row(connection, _WHOLE, (position,))
-    try:
-        return () if row is None else read_bases(row[0])
-    except RecordFormatError as e:
-        raise CorruptRecordError(str(e), path=log.path, position=position) from e
+    plan = make_plan(log, looked=progress)
+    return Reclaimable(len(plan.dead), plan.size, len(plan.shared), plan.shared_size, plan.affected_size)

@@ -9,7 +9,7 @@ from typing import Any
 from langgraph.checkpoint.base import CheckpointTuple
 
 from ...eventlog.errors import ConfigError
-from ...eventlog.event import PutWrites
+from ...eventlog.event import writes_of
 from ...projections.history import CheckpointRow
 from ...saver import EventLogSaver
 from .deltas import DeltaValue, delta_values
@@ -113,10 +113,11 @@ def load_state(
     with saver.log.database.reading() as connection:
         rows = {one.checkpoint_id: one for one in views.history.of_stream(connection, row.stream)}
         latest = views.history.latest(connection, row.stream)
-        for writes in views.pending_writes.of(connection, row.stream, row.checkpoint_id):
-            event = saver.log.reader.data(connection, writes.position)
-            if event is not None and isinstance(event[1], PutWrites):
-                paths[event[1].task_id] = event[1].task_path
+        for one in views.pending_writes.of(connection, row.stream, row.checkpoint_id):
+            event = saver.log.reader.data(connection, one.position)
+            writes = None if event is None else writes_of(event[1])
+            if writes is not None:
+                paths[writes.task_id] = writes.task_path
     facts = FactReader(saver, thread_id, checkpoint_ns, rows).read([row])[row.checkpoint_id]
     values = found.checkpoint["channel_values"]
     sends = sends_in(values)

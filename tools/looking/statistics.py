@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import apsw
 
-from ...eventlog.errors import CorruptRecordError
-from ...eventlog.event import PutWrites, RecordedEvent, put_of
+from ...eventlog.errors import CorruptRecordError, LogDamagedError
+from ...eventlog.event import RecordedEvent, put_of, writes_of
 from ...eventlog.log import EventLog
 from ...eventlog.record import RecordFormatError, body_size
 from ...eventlog.sql import all_rows, the_row
@@ -109,10 +109,10 @@ class Statistics:
         channels: by channel, the largest first.
         beside: bytes of records, shared out as a channel's are, that are no channel's value: "metadata", "versions"
             (of channels, and what nodes have seen of them), the "rest" (ids, times, names), and "other events" than
-            puts and put_writes.
+            puts and put_writes, restated ones included.
         threads: the largest, by their records.
         ages: by how long ago events were recorded: "1 day" are those of less, and so on.
-        reclaimable: what compaction would give back now.
+        reclaimable: what compaction would give back now; None if damage keeps that from being known.
         file: how the file is used; None of a private log.
         damaged: positions of events that cannot be read, at most 100: they are in no other number but `kinds`.
     """
@@ -172,7 +172,7 @@ def statistics(
         file = None if log.database.private else file_sizes(connection, log.path)
     try:
         gain = reclaimable(log, progress=lambda done: progress(head + done))
-    except CorruptRecordError:
+    except LogDamagedError:
         gain = None
     channels = sorted(tally.channels.items(), key=lambda item: (-item[1].bytes, item[0]))
     for _, sizes in channels:
@@ -241,7 +241,7 @@ class _Tally:
         self._share_out(event, event.size / max(body, 1), body)
 
     def _share_out(self, event: RecordedEvent, ratio: float, body: int) -> None:
-        put = put_of(event.data)
+        put, writes = put_of(event.data), writes_of(event.data)
         left = body
         if put is not None:
             for name, value in put.channels.items():
@@ -252,8 +252,8 @@ class _Tally:
             self.beside[METADATA] += len(put.metadata) * ratio
             self.beside[VERSIONS] += versions * ratio
             left -= versions + len(put.metadata)
-        elif isinstance(event.data, PutWrites):
-            for write in event.data.writes:
+        elif writes is not None:
+            for write in writes.writes:
                 size = stored_bytes(write.value)
                 channel = self._channel(write.channel, size * ratio)
                 channel.writes += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import apsw
@@ -18,10 +19,11 @@ from ...eventlog.event import (
     Head,
     Import,
     Prune,
-    PutWrites,
     RecordedEvent,
+    RestateWrites,
     Thread,
     put_of,
+    writes_of,
 )
 from ...eventlog.finding import Finding
 from ...eventlog.integrity import genesis_link
@@ -31,6 +33,7 @@ from ...eventlog.sql import all_rows, the_row
 from ...projections.builtin import metadata_in_copy
 from ...saver import EventLogSaver
 from .provenance import Origin, log_id_of, origins
+from .write_places import WritePlace
 
 __all__ = ["check_provenance"]
 
@@ -44,7 +47,8 @@ def check_provenance(target: EventLogSaver, source: EventLogSaver) -> Iterator[F
 
     - that the source still is the log that it was: its chain up to each anchor;
     - that each event is what it was there, all of its values put together, and of the same time;
-    - that no event of these threads that is there was left out.
+    - that no event of these threads that is there was left out;
+    - that writes which were stored anew stand in the order in which they stood.
 
     What the source has erased since cannot be compared, and is passed over. Positions are the target's, but for what
     is missing. The target's own chain is `target.verify()`'s to check.
@@ -56,28 +60,24 @@ def check_provenance(target: EventLogSaver, source: EventLogSaver) -> Iterator[F
         log_id = log_id_of(there)
     with target.log.database.reading() as here:
         found = [origin for origin in origins(target.log, here) if origin.log_id == log_id and not origin.through]
-    yield from _check_anchors(source.log, [origin.anchor for origin in found])
+    yield from _check_anchors(source.log, {origin.anchor for origin in found})
     with source.log.database.reading() as there, target.log.database.reading() as here:
         comparison = _Comparison(target.log, here, source.log, there, found)
         for origin in found:
             yield from comparison.check(origin)
         yield from comparison.missing()
+        yield from comparison.misplaced()
 
 
-def _check_anchors(log: EventLog, anchors: list[Head]) -> Iterator[Finding]:
+def _check_anchors(log: EventLog, anchors: set[Head]) -> Iterator[Finding]:
     if not anchors:
         return
     with log.database.reading() as connection:
         log_id, created_at = the_row(connection, _META)
         head = log.reader.head(connection).position
+    link = genesis_link(log_id=log_id, created_at=created_at)
     chain = ChainCheck(
-        log.database,
-        log.reader,
-        head=head,
-        link=genesis_link(log_id=log_id, created_at=created_at),
-        anchors=set(anchors),
-        quick=False,
-        coverage=Coverage(),
+        log.database, log.reader, head=head, link=link, anchors=anchors, quick=False, coverage=Coverage()
     )
     for finding in (*chain.check(), *chain.check_anchors()):
         yield Finding(finding.code, None, f"in the source: {finding}")
@@ -98,6 +98,8 @@ class _Comparison:
         self._found = found
         self._here_values, self._there_values = target.reader.resolver(here), source.reader.resolver(there)
         self._names = {old: new for origin in found for old, new in origin.ids.items()}
+        # Of each checkpoint: the places of restated writes there and here, and the event that says so here.
+        self._places: dict[tuple[int | None, str], list[tuple[WritePlace, WritePlace, int]]] = {}
 
     def check(self, origin: Origin) -> Iterator[Finding]:
         """Compare what one import event tells of."""
@@ -114,6 +116,13 @@ class _Comparison:
                 for (position,) in all_rows(self._there, _OWN, (origin.anchor.position, thread)):
                     if not self._is_told_of(position):
                         yield Finding("provenance", None, f"event {position} of the source did not come along")
+
+    def misplaced(self) -> Iterator[Finding]:
+        """Look, after the comparison, for restated writes that stand in another order."""
+        for places in self._places.values():
+            for (there, here, _), (next_there, next_here, position) in pairwise(sorted(places)):
+                if (there == next_there) != (here == next_here) or here > next_here:
+                    yield Finding("provenance", position, "its writes stand in another order than in the source")
 
     def _is_told_of(self, before: int) -> bool:
         return any(
@@ -139,9 +148,14 @@ class _Comparison:
             return f"it cannot be compared ({e})"
 
     def _is_same(self, event: RecordedEvent, old: RecordedEvent) -> bool:
+        new_writes, old_writes = writes_of(event.data), writes_of(old.data)
+        if new_writes is not None or old_writes is not None:
+            match event.data, old.data:
+                case (RestateWrites(applied, ordinal, writes), RestateWrites() as before):
+                    place = ((before.applied, before.ordinal), (applied, ordinal), event.position)
+                    self._places.setdefault((event.stream, writes.checkpoint_id), []).append(place)
+            return new_writes == old_writes
         match event.data, old.data:
-            case (PutWrites() as new, PutWrites() as was):
-                return new == was
             case (DeleteThread() as new, DeleteThread() as was) | (Thread() as new, Thread() as was):
                 return new == was
             case (Copy() as new, Copy() as was):

@@ -13,11 +13,12 @@ from ...eventlog.event import (
     Import,
     Prune,
     Put,
-    PutWrites,
     RecordedEvent,
     Restate,
+    RestateWrites,
     Thread,
     put_of,
+    writes_of,
 )
 from ...eventlog.resolve import complete
 from ...eventlog.value import Carried, Edit, Splice, Stored, Value
@@ -60,14 +61,17 @@ class _Data:
         if put is not None:
             hidden = {"hidden": data.hidden} if isinstance(data, Restate) else {}
             return {**hidden, **self._put(put)}
-        if isinstance(data, PutWrites):
+        writes = writes_of(data)
+        if writes is not None:
+            place = {"applied": data.applied, "ordinal": data.ordinal} if isinstance(data, RestateWrites) else {}
             return {
-                "checkpoint_id": data.checkpoint_id,
-                "task_id": data.task_id,
-                "task_path": data.task_path,
+                **place,
+                "checkpoint_id": writes.checkpoint_id,
+                "task_id": writes.task_id,
+                "task_path": writes.task_path,
                 "writes": [
                     {"channel": w.channel, "idx": w.idx, "value": self._shown(w.channel, complete(w.value))}
-                    for w in data.writes
+                    for w in writes.writes
                 ],
             }
         if not isinstance(data, _WITHOUT_VALUES):

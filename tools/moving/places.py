@@ -7,10 +7,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ...eventlog.event import Field
+from ...eventlog.event import EventData, Field, put_of, writes_of
 from .provenance import Ranges
 
-__all__ = ["Made", "Place", "Places"]
+__all__ = ["Made", "Place", "Places", "held_in"]
 
 
 class Made(NamedTuple):
@@ -32,6 +32,12 @@ class Place(NamedTuple):
     there: int
     here: int
     held: int
+
+
+def held_in(data: EventData) -> int:
+    """Give what an event holds, as `Place.held` has it."""
+    writes = writes_of(data)
+    return -1 if put_of(data) is not None else 0 if writes is None else len(writes.writes)
 
 
 class Places:

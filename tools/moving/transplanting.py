@@ -7,6 +7,7 @@ the positions that copies name. Values stay the opaque bytes that they are, unde
 - What names a base that comes along names it where it stands now. Only the record's header changes then.
 - A value whose base does not come along (it was another thread's, which was copied or forked from) is put together and
   stored in full, once; what carried it over, or differed from it, refers to that from then on.
+- A restate_writes takes, of the writes there are, the place that it took: see `write_places`.
 - A copy or fork of a thread that comes along stays one. Of another, what it copied becomes events of the copy's own
   thread, just before it: put_writes, puts and (for hidden checkpoints) restates, with the time of the copy, and with
   nothing that the copy did not show. The copy itself stays, with the source's id, as part of the thread's history.
@@ -22,44 +23,32 @@ the positions that copies name. Values stay the opaque bytes that they are, unde
 
 from __future__ import annotations
 
-import json
-from array import array as numbers
 from collections.abc import Iterator, Mapping
+from itertools import count
 from typing import Any, NamedTuple
 
 import apsw
 
 from ...eventlog import record as record_codec
-from ...eventlog.appender import PreparedEvent, prepare
+from ...eventlog.appender import PreparedEvent
 from ...eventlog.body import decode_array
 from ...eventlog.errors import CorruptRecordError, EventLogError
-from ...eventlog.event import EventData, Import, Kind, NewEvent, PutWrites, RecordedEvent
+from ...eventlog.event import EventData, Kind, NewEvent, RecordedEvent, writes_of
 from ...eventlog.integrity import digest_of
 from ...eventlog.log import EventLog
 from ...eventlog.opened import OpenedRecord
 from ...eventlog.plain import pack
 from ...eventlog.record import base_of_patch
-from ...eventlog.rewriting import as_put, narrowed_facts, narrowed_removals, with_copied, with_metadata
-from ...eventlog.sql import the_row
+from ...eventlog.rewriting import as_put, as_put_writes, narrowed_facts, narrowed_removals, with_copied, with_metadata
 from .belonging import Belonging
 from .moved_values import MovedValues
 from .narrowing import narrowed_import
-from .places import Made, Place, Places
-from .provenance import Ranges, log_id_of
+from .places import Made, Place, Places, held_in
+from .positions import places_restated, positions_of
+from .telling import Telling
+from .write_places import WritePlaces
 
 __all__ = ["Moved", "Transplant"]
-
-# Of the chosen threads (their keys as JSON), and of the whole log those kinds that may be about them.
-_POSITIONS = f"""
-SELECT position FROM event WHERE stream IN (
-  SELECT s.stream FROM json_each(?) AS j JOIN stream AS s ON s.thread = j.value)
-UNION ALL SELECT position FROM event WHERE stream IS NULL
-  AND kind IN ({Kind.DELETE_FOR_RUNS:d}, {Kind.PRUNE:d}, {Kind.IMPORT:d}, {Kind.CARRY:d})
-ORDER BY 1"""
-_ERASED = "SELECT count(*) FROM erased"
-# An import event tells of at most so many runs of positions: then comes another.
-_MAX_RANGES = 10_000
-_PUTS = (Kind.PUT, Kind.RESTATE)
 
 
 class Moved(NamedTuple):
@@ -108,21 +97,22 @@ class Transplant:
     def __init__(
         self, source: EventLog, connection: apsw.Connection, names: Mapping[str, str], *, kind: str, head: int
     ) -> None:
-        self._log, self._connection, self._names, self._kind = source, connection, names, kind
+        self._log, self._connection, self._names = source, connection, names
         self._head = head
-        self._log_id = log_id_of(connection)
-        self._positions = _positions_of(source, connection, names)
+        self._telling = Telling(source, connection, kind)
+        self._positions = positions_of(source, connection, names)
         self.total = len(self._positions)
         self.read = self.events = self.checkpoints = self.writes = 0
         self._places = Places()
+        self._write_places = WritePlaces(())
         self._values = MovedValues(source, connection, self._places)
         self._belonging = Belonging(source, connection, self._places, names)
-        self._moved, self._copied = Ranges(), Ranges()
-        self._counted = (0, 0)  # checkpoints and writes that an import event has told of
 
     def __iter__(self) -> Iterator[Moved]:
+        self._write_places = WritePlaces(places_restated(self._log, self._connection, self._names))
         for position in self._positions:
             self.read += 1
+            self._write_places.pass_to(position, self._head)
             row = self._log.reader.row(self._connection, position)
             if row is None:
                 continue
@@ -137,7 +127,7 @@ class Transplant:
                 raise CorruptRecordError(
                     f"what it says cannot be: {type(e).__name__}", path=self._log.path, position=position
                 ) from e
-            if len(self._moved.rows) + len(self._copied.rows) >= _MAX_RANGES:
+            if self._telling.is_much:
                 yield self._import({})
         yield self._import(self._names)
 
@@ -146,7 +136,10 @@ class Transplant:
             case Kind.PUT | Kind.RESTATE:
                 yield self._put(event, opened, record)
             case Kind.PUT_WRITES:
+                self._write_places.stands((event.position, 0), (self._head + 1, 0))
                 yield self._same(event, _Content(event.kind, event.data, *self._writes_record(opened, record)))
+            case Kind.RESTATE_WRITES:
+                yield self._restated_writes(event, opened)
             case Kind.DELETE_THREAD | Kind.THREAD:
                 yield self._same(event, _Content(event.kind, event.data, record))
             case Kind.DELETE_FOR_RUNS | Kind.PRUNE:
@@ -154,7 +147,9 @@ class Transplant:
             case Kind.CARRY:
                 yield from self._narrowed(event, narrowed_facts(opened.array, self._names))
             case Kind.IMPORT:
-                yield from self._narrowed(event, narrowed_import(opened.array, self._names, self._places, self._log_id))
+                yield from self._narrowed(
+                    event, narrowed_import(opened.array, self._names, self._places, self._telling.log_id)
+                )
             case Kind.COPY:
                 yield from self._copy(event, opened)
 
@@ -162,10 +157,8 @@ class Transplant:
 
     def _same(self, event: RecordedEvent, content: _Content) -> Moved:
         """Give an event as the same event."""
-        data = content.data
-        held = -1 if event.kind in _PUTS else len(data.writes) if isinstance(data, PutWrites) else 0
-        self._places.add(Place(event.position, self._head + 1, held))
-        self._moved.add(self._head + 1, event.position)
+        self._places.add(Place(event.position, self._head + 1, held_in(content.data)))
+        self._telling.moved.add(self._head + 1, event.position)
         return self._give(event, event.checkpoint_ns, content)
 
     def _give(self, event: RecordedEvent, ns: str | None, content: _Content) -> Moved:
@@ -173,35 +166,21 @@ class Transplant:
         kind, data, record, bases = content
         self._head += 1
         self.events += 1
-        self.checkpoints += kind in _PUTS
-        self.writes += len(data.writes) if isinstance(data, PutWrites) else 0
+        held = held_in(data)
+        self.checkpoints += held < 0
+        self.writes += max(held, 0)
         new = NewEvent(data, None if event.thread_id is None else self._names[event.thread_id], ns or "")
         return Moved(PreparedEvent(new, kind, record, digest_of(record), bases), event.recorded_at)
 
     def _narrowed(self, event: RecordedEvent, array: list[Any] | None) -> Iterator[Moved]:
         if array is not None:
             data = decode_array(event.kind, array, ())
-            yield self._same(event, _Content(event.kind, data, record_codec.encode(pack(array))))
+            yield self._same(event, _Content(event.kind, data, _encoded(array)))
 
     def _import(self, names: Mapping[str, str]) -> Moved:
         """Tell of what has been given since the last one."""
-        moved, copied = self._moved, self._copied
-        self._moved, self._copied = Ranges(), Ranges()
-        checkpoints, writes = self.checkpoints - self._counted[0], self.writes - self._counted[1]
-        self._counted = self.checkpoints, self.writes
-        source = {
-            "kind": self._kind,
-            "log_id": self._log_id,
-            "anchor": str(self._log.reader.head(self._connection)),
-            "threads": len(names),
-            "ids": [[old, new] for old, new in names.items()],
-            "erased": the_row(self._connection, _ERASED)[0],
-            "moved": moved.rows,
-            "copied": copied.rows,
-        }
         self._head += 1
-        ranges = tuple(sorted([*moved.here(), *copied.here()]))
-        return Moved(prepare(NewEvent(Import(source, ranges, checkpoints, writes))), None)
+        return Moved(self._telling.event(names, self.checkpoints, self.writes), None)
 
     # Checkpoints and writes.
 
@@ -231,8 +210,13 @@ class Transplant:
             return record, frozenset()
         here = self._places.at(base)
         if here is None:
-            return record_codec.encode(pack(opened.array)), frozenset()
+            return _encoded(opened.array), frozenset()
         return record_codec.with_bases(record, (here,)), frozenset({here})
+
+    def _restated_writes(self, event: RecordedEvent, opened: OpenedRecord) -> Moved:
+        applied, ordinal, *writes = opened.array
+        array = [*self._write_places.at((applied, ordinal), self._head), *writes]
+        return self._same(event, _Content(event.kind, decode_array(event.kind, array, ()), _encoded(array)))
 
     # Copies.
 
@@ -241,16 +225,25 @@ class Transplant:
         # By namespace, whether it is writes, the checkpoint's id and the old position.
         kept: dict[tuple[str, bool, str, int], int] = {}
         checkpoints: list[tuple[int, str, bool]] = []
+        ordinals = count()
+        copied: list[int] = []  # ordinals of the writes that stay copied
         for stream in opened.array[3]:
             ns, puts, writes = stream[:3]
             mixed = {row[0] for row in writes if self._places.at(row[1]) is None}
             for checkpoint_id, position in (row[:2] for row in writes):
                 # Writes of one checkpoint apply in their order: all of them stay copied, or none.
                 here = None if checkpoint_id in mixed else self._places.at(position)
+                place = (event.position, next(ordinals))
                 if here is not None:
                     kept[ns, True, checkpoint_id, position] = here
+                    copied.append(place[1])
+                    continue
+                before = self._head
+                yield from self._make(event, position, ns, hidden=False)
+                if self._head > before:
+                    self._write_places.stands(place, (self._head, 0))
                 else:
-                    yield from self._make(event, position, ns, hidden=False)
+                    self._write_places.erased(place, self._head)
             for checkpoint_id, position, hidden in (row[:3] for row in puts):
                 here = self._belonging.copied(event.thread_id, position)
                 if here is not None:
@@ -264,6 +257,7 @@ class Transplant:
             here = kept.get((ns, is_writes, row[0], row[1]))
             return None if here is None else [row[0], here, *row[2:]]
 
+        self._write_places.copied(event.position, copied, self._head + 1)
         source: str = opened.array[1]
         yield from self._narrowed(event, with_copied(opened.array, self._names.get(source, source), changed))
 
@@ -279,8 +273,13 @@ class Transplant:
         data = opened.data()
         kind, array = opened.kind, opened.array
         bases: frozenset[int] = frozenset()
-        if isinstance(data, PutWrites):
-            record, bases = self._writes_record(opened, row[4])
+        writes = writes_of(data)
+        if writes is not None:
+            kind, data = Kind.PUT_WRITES, writes
+            if opened.kind == kind:
+                record, bases = self._writes_record(opened, row[4])
+            else:
+                record = _encoded(as_put_writes(array))
         else:
             array = with_metadata(kind, array, self._belonging.change(owner, copy.thread_id))
             array, bases = self._values.of_put(kind, array, opened.bases, there=position, here=self._head + 1)
@@ -288,11 +287,10 @@ class Transplant:
             record = record_codec.encode(pack(array), bases)
             data = decode_array(kind, array, tuple(sorted(bases)))
         self._places.add_made(position, Made(self._head + 1, copy.thread_id))
-        self._copied.add(self._head + 1, position)
+        self._telling.copied.add(self._head + 1, position)
         yield self._give(copy, ns, _Content(kind, data, record, bases))
 
 
-def _positions_of(source: EventLog, connection: apsw.Connection, names: Mapping[str, str]) -> numbers[int]:
-    keys = [source.keys.find_thread(connection, thread_id) for thread_id in names]
-    cursor = connection.execute(_POSITIONS, (json.dumps([key for key in keys if key is not None]),))
-    return numbers("q", (row[0] for row in cursor))
+def _encoded(array: list[Any]) -> bytes:
+    """Give the record, without bases, of a body."""
+    return record_codec.encode(pack(array))

@@ -9,7 +9,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...eventlog.coverage import Coverage
 from ...eventlog.errors import CorruptRecordError
-from ...eventlog.event import PutWrites, RecordedEvent, put_of
+from ...eventlog.event import RecordedEvent, put_of, writes_of
 from ...eventlog.finding import Finding
 from ...eventlog.log import EventLog
 from ...eventlog.plain import unpack
@@ -73,9 +73,9 @@ class ValueCheck:
 
     def _values(self, event: RecordedEvent, resolver: Resolver) -> Iterator[tuple[str, list[Whole]]]:
         """Yield each value that the event holds: what it is called, and the pieces of it that are new."""
-        position, put = event.position, put_of(event.data)
-        if isinstance(event.data, PutWrites):
-            for write in event.data.writes:
+        position, put, writes = event.position, put_of(event.data), writes_of(event.data)
+        if writes is not None:
+            for write in writes.writes:
                 yield f"the write to {write.channel!r}", _pieces(write.value)
         if put is None:
             return

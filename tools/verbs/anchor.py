@@ -18,8 +18,7 @@ __all__ = ["EXAMPLES", "PANEL", "command"]
 
 PANEL = "Prove"
 EXAMPLES = (
-    "`langgraph-eventlog anchor --new-key auditor.pem`\n\n"
-    "`langgraph-eventlog anchor agent.db --sign auditor.pem > monday.json`"
+    "`langgraph-eventlog anchor --new-key auditor.pem`\n\n`langgraph-eventlog anchor agent.db --sign auditor.pem`"
 )
 
 
