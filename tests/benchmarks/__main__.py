@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from compaction import compaction
 from graphs import delta_chat, tool_calls
 from growth import chat_growth, look_up_growth, memory_growth
 from measure import Run
@@ -33,6 +34,7 @@ WORKS: dict[str, Callable[[Run], None]] = {
     "growth": chat_growth,
     "lookup": look_up_growth,
     "memory": memory_growth,
+    "compaction": compaction,
 }
 
 

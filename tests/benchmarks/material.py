@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.base.id import uuid6
 
-__all__ = ["Messages", "Step", "Thread", "chat", "documents", "edited", "thread_config"]
+__all__ = ["Messages", "Step", "Thread", "chat", "documents", "edited", "researching_chat", "thread_config"]
 
 _PARAGRAPHS = [
     " ".join(paragraph.split())
@@ -61,7 +61,15 @@ class Messages:
 
     def found(self) -> ToolMessage:
         """Give what the tool that was called last found."""
-        return ToolMessage(content=self.paragraph(), name="search", tool_call_id=self._call, id=self.new_id())
+        return self._found(self.paragraph())
+
+    def document(self, size: int) -> ToolMessage:
+        """Give a document of so many characters that the tool found: real text from somewhere on."""
+        at = self._random.randrange(len(_ALL_TEXT) - size)
+        return self._found(_ALL_TEXT[at : at + size])
+
+    def _found(self, text: str) -> ToolMessage:
+        return ToolMessage(content=text, name="search", tool_call_id=self._call, id=self.new_id())
 
     def question(self) -> HumanMessage:
         """Give a question."""
@@ -127,6 +135,15 @@ def chat(thread: Thread, steps: int) -> Iterator[Step]:
     messages: list[AnyMessage] = []
     for _ in range(steps):
         message = thread.messages.next()
+        messages = [*messages, message]
+        yield thread.step("messages", [message], messages)
+
+
+def researching_chat(thread: Thread, steps: int, size: int) -> Iterator[Step]:
+    """Give the steps of a chat whose tool finds documents of so many characters: every fourth message is one."""
+    messages: list[AnyMessage] = []
+    for n in range(steps):
+        message = thread.messages.document(size) if n % 4 == 2 else thread.messages.next()
         messages = [*messages, message]
         yield thread.step("messages", [message], messages)
 

@@ -19,6 +19,7 @@ from sizes import Sizes
 __all__ = ["Figure", "Run", "timed"]
 
 T = TypeVar("T")
+Better = Literal["less", "more", "limit", "least"]
 
 
 def timed(call: Callable[..., T], *arguments: Any, **named: Any) -> tuple[T, float]:
@@ -32,8 +33,8 @@ def timed(call: Callable[..., T], *arguments: Any, **named: Any) -> tuple[T, flo
 class Figure:
     """What was measured in each round, for each peer.
 
-    `better` "less": the ratio is theirs / ours; "more" (throughput): ours / theirs; "limit": a figure of ours alone,
-    at most `floor`.
+    `better` "less": the ratio is theirs / ours; "more" (throughput): ours / theirs; "limit" and "least": a figure of
+    ours alone, at most `floor`, or at least.
     """
 
     work: str
@@ -41,7 +42,7 @@ class Figure:
     unit: str
     against: str
     floor: float | None
-    better: Literal["less", "more", "limit"]
+    better: Better
     rounds: dict[str, list[float]] = field(default_factory=dict)
 
     def of(self, peer: str) -> float | None:
@@ -50,10 +51,15 @@ class Figure:
         return statistics.median(values) if values else None
 
     @property
+    def is_ours_alone(self) -> bool:
+        """Whether there is nobody to compare it with."""
+        return self.better in ("limit", "least")
+
+    @property
     def ratio(self) -> float | None:
         """Give the median of the rounds' ratios: above 1 we are better. A round is measured under one load."""
         ours, theirs = self.rounds.get("ours", []), self.rounds.get("sqlite", [])
-        if self.better == "limit" or not theirs:
+        if self.is_ours_alone or not theirs:
             return None
         pairs = zip(ours, theirs, strict=True)
         return statistics.median(a / b if self.better == "more" else b / a for a, b in pairs if a and b)
@@ -63,9 +69,9 @@ class Figure:
         """Tell whether the floor is reached; None if there is none, or nothing to compare."""
         if self.floor is None:
             return None
-        if self.better == "limit":
+        if self.is_ours_alone:
             ours = self.of("ours")
-            return None if ours is None else ours <= self.floor
+            return None if ours is None else ours <= self.floor if self.better == "limit" else ours >= self.floor
         return None if self.ratio is None else self.ratio >= self.floor
 
 
@@ -88,10 +94,10 @@ class Run:
         floor: float | None = None,
         *,
         against: str = "SqliteSaver",
-        better: Literal["less", "more", "limit"] = "less",
+        better: Better = "less",
     ) -> Figure:
         """Begin a figure."""
-        made = Figure(self.work, title, unit, "" if better == "limit" else against, floor, better)
+        made = Figure(self.work, title, unit, "" if better in ("limit", "least") else against, floor, better)
         self.figures.append(made)
         return made
 

@@ -16,9 +16,9 @@ from measure import Opened, Run, timed
 from peers import Peer
 from writing import apply
 
-__all__ = ["child", "few_of_many", "fill", "in_turns", "reads_of_a_chat"]
+__all__ = ["CHILD", "child", "few_of_many", "fill", "in_turns", "reads_of_a_chat"]
 
-_CHILD = Path(__file__).with_name("child.py")
+CHILD = Path(__file__).with_name("child.py")
 
 
 def in_turns(peers: Opened, repetitions: int, call: Callable[[Peer], Any]) -> dict[str, float]:
@@ -73,7 +73,7 @@ def reads_of_a_chat(run: Run) -> None:
 
 def child(*arguments: str) -> Any:
     """Run child.py in a new process; give what it found."""
-    done = subprocess.run([sys.executable, _CHILD, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, CHILD, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
     return json.loads(done.stdout)

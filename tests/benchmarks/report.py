@@ -11,6 +11,7 @@ from rich.text import Text
 __all__ = ["as_json", "markdown", "table"]
 
 _HEADINGS = ("work", "unit", "ours", "official", "in memory", "ratio", "floor", "reached")
+_FLOORS = {"limit": "at most {:g}", "least": "at least {:g}"}
 
 
 def _number(value: float | None) -> str:
@@ -20,13 +21,13 @@ def _number(value: float | None) -> str:
 
 
 def _row(figure: Figure, postgres: bool) -> list[str]:
-    limit = figure.better == "limit"
-    official = "" if limit else _number(figure.of("sqlite"))
-    floor = "" if figure.floor is None else f"at most {figure.floor:g}" if limit else f"{figure.floor:g}x"
+    alone = figure.is_ours_alone
+    official = "" if alone else _number(figure.of("sqlite"))
+    floor = "" if figure.floor is None else _FLOORS.get(figure.better, "{:g}x").format(figure.floor)
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}x" if figure.ratio < 10 else f"{figure.ratio:.0f}x"
-    values = [_number(figure.of("ours")), official, "" if limit else _number(figure.of("memory"))]
+    values = [_number(figure.of("ours")), official, "" if alone else _number(figure.of("memory"))]
     if postgres:
-        values.append("" if limit else _number(figure.of("postgres")))
+        values.append("" if alone else _number(figure.of("postgres")))
     return [figure.title, figure.unit, *values, ratio, floor, {None: "", True: "yes", False: "no"}[figure.met]]
 
 
