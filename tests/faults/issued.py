@@ -245,14 +245,18 @@ class Issued:
         for call in self.calls:
             call.acknowledged = True
 
+    def _asks_again(self, number: int) -> bool:
+        wanted = self.calls[number].request.signature
+        return any(call.request.signature == wanted for call in self.calls[number + 1 :])
+
     def _follow(self, way: _Way, ways: list[_Way], found: Sequence[Signature], *, may_lose_the_end: bool) -> None:
         for number in range(way.number, len(self.calls)):
             call, place = self.calls[number], way.place
             wanted = call.request.signature
             there = found[place] if place < len(found) else "the end"
             if there in (wanted, (ERASED, wanted[0])):
-                if there != wanted and not call.acknowledged:
-                    # What has been erased may be another's as well.
+                if not call.acknowledged and (there != wanted or self._asks_again(number)):
+                    # What has been erased may be another's as well; so may what was asked for again.
                     ways.append(_Way(number + 1, place, _copy_of(way.model), list(way.taken)))
                 if not call.request.apply(way.model):
                     raise BrokenPromiseError(f"event {place + 1} {wanted} has no reason")
