@@ -17,7 +17,7 @@ from ..eventlog.sql import Bindings, all_rows
 from .ids import from_key
 from .table import check_progress
 
-__all__ = ["Leaving", "check_whole", "reached"]
+__all__ = ["Leaving", "check_whole", "damaged", "reached"]
 
 _PAGE = 2_000
 _PAGE_OF_THREADS = 64
@@ -100,7 +100,7 @@ def _pages(log: EventLog, sql: str, after: tuple[Any, ...], width: int) -> Itera
             if not row[-1]:
                 with log.database.reading() as connection:
                     log.reader.open(connection, row[-2])  # if it is the record that is damaged
-                raise _damaged(log, f"event {row[-2]}, which a row points at, is missing or another")
+                raise damaged(log, f"event {row[-2]}, which a row points at, is missing or another")
         yield from rows
 
 
@@ -132,10 +132,11 @@ def check_whole(log: EventLog) -> None:
     for rows in _read(log, _THREADS, lambda row: row[:1], (-1,), _PAGE_OF_THREADS):
         for thread, is_whole in rows:
             if not is_whole:
-                raise _damaged(log, f"the rows of thread {thread} are not as many as it should have")
+                raise damaged(log, f"the rows of thread {thread} are not as many as it should have")
 
 
-def _damaged(log: EventLog, what: str) -> LogDamagedError:
+def damaged(log: EventLog, what: str) -> LogDamagedError:
+    """Give the error that says why nothing is erased."""
     return LogDamagedError(
         f"the projections of {log.path} are damaged: {what}. Nothing is erased on their word: rebuild() them first"
     )

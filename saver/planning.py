@@ -21,7 +21,7 @@ from ..eventlog.positions import Positions
 from ..eventlog.record import RecordFormatError, read_bases
 from ..eventlog.sql import all_rows, page_of_rows
 from ..projections.carrying import BUILT_IN
-from ..projections.reaching import Leaving, check_whole, reached
+from ..projections.reaching import Leaving, check_whole, damaged, reached
 
 __all__ = ["Looked", "Plan", "bases_in", "make_plan"]
 
@@ -29,6 +29,8 @@ _PAGE = 512
 _EVERY = 256
 # The kinds that nothing needs once no row points at them, and no record that stays names them.
 HOLDING_VALUES = frozenset(map(int, (Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE, Kind.RESTATE_WRITES)))
+# Whose thread is there from then on, until it is deleted whole.
+_BEGINNING = HOLDING_VALUES | {Kind.COPY, Kind.THREAD}
 _EVENTS = """
 SELECT e.position, e.kind, e.stream, e.record, e.digest, s.thread, e.recorded_at IN (a.created_at, a.last_activity)
 FROM event AS e NOT INDEXED LEFT JOIN stream AS s ON s.stream = e.stream LEFT JOIN threads AS a ON a.thread = s.thread
@@ -127,6 +129,8 @@ class _Descent:
         # Threads that a later event has deleted whole, or given another name and metadata.
         self._ended: set[int] = set(leaving.threads) if leaving else set()
         self._described: set[int] = set()
+        # Threads without a row in `threads`, though nothing up to the head has ended them.
+        self._lost: set[int] = set()
 
     def go(self, looked: Looked) -> None:
         plan = self._plan
@@ -141,11 +145,14 @@ class _Descent:
                     self._look(connection, row)
             if rows:
                 looked(plan.head - below + 1)
+        self._check_lost()
         looked(plan.head)
         plan.blocked_by = tuple(sorted(name for name, at in self._progress.items() if at < self._blocked_at))
 
     def _look(self, connection: apsw.Connection, row: _Row) -> None:
         position, kind, stream, record, digest, thread, is_fact = row
+        if is_fact is None and kind in _BEGINNING and thread not in self._ended:
+            self._lost.add(thread or 0)
         plan = self._plan
         bases = bases_in(self._log, position, (kind, stream, record, digest))
         is_held = position in self._held
@@ -165,6 +172,23 @@ class _Descent:
             plan.size += len(record)
             if is_fact and thread is not None:
                 plan.facts_of.add(thread)
+
+    def _check_lost(self) -> None:
+        """Check that the threads that have no row have been deleted since the head.
+
+        Raises:
+            LogDamagedError: one has not. Nothing of it would be pointed at, and all of it be erased.
+        """
+        if not self._lost:
+            return
+        for event in self._log.read(after=self._plan.head, kinds=(Kind.DELETE_THREAD, Kind.PRUNE)):
+            self._lost.discard(event.thread or 0)
+            if isinstance(event.data, Prune):
+                with self._log.database.reading() as connection:
+                    for thread_id in event.data.deleted_threads:
+                        self._lost.discard(self._log.keys.find_thread(connection, thread_id) or 0)
+        if self._lost:
+            raise damaged(self._log, f"thread {min(self._lost)} has events, and is not among the threads")
 
     def _is_dead(self, connection: apsw.Connection, row: _Row) -> bool:
         """Tell whether nothing needs an event that no row points at; and note what it makes of no account itself."""

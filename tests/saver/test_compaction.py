@@ -20,7 +20,7 @@ from langgraph_eventlog.eventlog import (
 from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.projections.ids import to_key
 from langgraph_eventlog.projections.token_usage import TokenUsage
-from langgraph_eventlog.saver import CompactionReport, EventLogSaver, compacting
+from langgraph_eventlog.saver import CompactionReport, EventLogSaver, compacting, planning
 from langgraph_eventlog.saver.compacting import Compactor, needs_compaction
 from langgraph_eventlog.saver.pacing import Pace
 
@@ -678,6 +678,44 @@ def test_on_the_word_of_damaged_projections_nothing_is_erased(make_saver: Any, h
     saver.rebuild()
     assert saver.compact().complete
     assert everything(saver) == before
+
+
+@pytest.mark.parametrize("lost", ["all of a thread", "everything", "what there is to say of a thread"])
+def test_what_has_lost_its_rows_is_not_taken_for_removed(make_saver: Any, helpers: Any, lost: str) -> None:
+    saver = make_saver()
+    fill(saver)
+    saver.delete_thread("nobody")
+    before = everything(saver)
+    which = "" if lost == "everything" else "WHERE thread = (SELECT min(thread) FROM threads)"
+    streams = f"WHERE stream IN (SELECT stream FROM stream {which})"
+    with helpers(saver.path) as connection:
+        if lost != "what there is to say of a thread":
+            connection.execute(f"DELETE FROM history {streams}; DELETE FROM pending_writes {streams}")
+        connection.execute(f"DELETE FROM threads {which}")
+    with pytest.raises(LogDamagedError, match=r"is not among the threads.*rebuild\(\)"):
+        saver.compact()
+    assert erased(saver) == {}
+    saver.rebuild()
+    assert saver.compact().complete
+    assert everything(saver) == before
+
+
+def test_a_thread_that_is_deleted_while_the_log_is_looked_through_is_not_taken_for_lost(
+    make_saver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver, other = make_saver(), make_saver()
+    fill(saver)
+    doomed = next(saver.threads()).thread_id
+    real = planning.check_whole
+
+    def check(log: Any) -> None:
+        real(log)
+        other.delete_thread(doomed)
+        other.prune([info.thread_id for info in other.threads()][:1], strategy="delete")
+
+    monkeypatch.setattr(planning, "check_whole", check)
+    plan = planning.make_plan(saver.log)
+    assert plan.dead.least() is None or plan.head not in plan.dead
 
 
 @pytest.fixture
