@@ -47,9 +47,9 @@ class Removed(NamedTuple):
     leaving: Leaving | None = None
 
 
-def follow(core: Core, policy: Retention) -> Removed:
+def follow(core: Core, policy: Retention, pace: Pace) -> Removed:
     """Remove what a policy lets go."""
-    report = apply_retention(core.log, core.views, policy, now=core.log.now())
+    report = apply_retention(core.log, core.views, policy, now=core.log.now(), pace=pace)
     return Removed(report.threads_removed, report.checkpoints_removed)
 
 
@@ -154,7 +154,7 @@ class Compactor:
         database = self._log.database
         database.check_writable()
         began, before = time.perf_counter(), giving_back.sizes(database)
-        removed = Removed() if self._policy is None else follow(self._core, self._policy)
+        removed = Removed() if self._policy is None else follow(self._core, self._policy, self._pace)
         self._appended |= bool(removed.checkpoints or removed.threads)
         self._core.projector.catch_up()
         while self._rounds < _MAX_ROUNDS and not self._is_stopped() and self._round():
