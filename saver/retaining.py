@@ -109,7 +109,7 @@ def _remove(log: EventLog, finder: Finder, thread: int, pace: Pace | None) -> It
         attempts += 1
         is_busy = attempts > _ATTEMPTS
         for portion in portions(found, _PORTION):
-            done = _transact(log, finder, thread, portion, None if is_busy else seen, pace)
+            done = _transact(log, finder, thread, portion, seen=None if is_busy else seen, pace=pace)
             if done is None:
                 break
             yield done
@@ -121,7 +121,7 @@ def _remove(log: EventLog, finder: Finder, thread: int, pace: Pace | None) -> It
 
 
 def _transact(
-    log: EventLog, finder: Finder, thread: int, portion: Doomed, seen: int | None, pace: Pace | None
+    log: EventLog, finder: Finder, thread: int, portion: Doomed, *, seen: int | None, pace: Pace | None
 ) -> RetentionReport | None:
     """Remove a portion, unless something has happened to the thread since event `seen`; then do nothing, and give None.
 
