@@ -128,7 +128,8 @@ class Compactor:
         began, before = time.perf_counter(), giving_back.sizes(database)
         removed = RetentionReport()
         if self._policy is not None:
-            removed = apply_retention(self._log, self._core.views, self._policy, now=self._log.now())
+            now = self._log.now()
+            removed = apply_retention(self._log, self._core.views, self._policy, now=now, pace=self._pace)
         self._appended |= bool(removed.positions)
         self._core.projector.catch_up()
         while self._rounds < _MAX_ROUNDS and not self._is_stopped() and self._round():

@@ -19,10 +19,11 @@ _PAUSE_S = 0.002
 # What a transaction may erase while nobody else appends; its COMMIT takes about as long again.
 _ALONE_S = 0.005
 _ALONE_BYTES = 4 * 1024 * 1024
-# And while others do.
+# And while others do: as long as a COMMIT takes, which with an fsync is most of a transaction, whatever is in it.
 _CROWDED_S = 0.0005
-_CROWDED_RECORDS = 16
-_CROWDED_BYTES = 128 * 1024
+_MOST_CROWDED_S = 0.002
+_CROWDED_RECORDS = 64
+_CROWDED_BYTES = 256 * 1024
 # Who has appended lately will again.
 _LATELY_S = 0.5
 # After so many transactions the WAL may have grown too large.
@@ -53,6 +54,8 @@ class Pace:
         self.longest_hold_s = 0.0
         self.longest_wait_s = 0.0
         self._began = 0.0
+        self._worked_until: float | None = None
+        self._commit_s = 0.0  # what the last COMMIT took
         self._others_at: float | None = None
 
     def saw_others(self) -> None:
@@ -68,10 +71,14 @@ class Pace:
     def transaction(self) -> Iterator[None]:
         """A block that waits for the write lock, calls `begun` once it has it, and lets go of it; then a pause."""
         asked = self._began = self.clock()
+        self._worked_until = None
         try:
             yield
         finally:
-            held = self.clock() - self._began
+            ended = self.clock()
+            held = ended - self._began
+            if self._worked_until is not None:
+                self._commit_s = ended - self._worked_until
             self.transactions += 1
             self.longest_wait_s = max(self.longest_wait_s, self._began - asked)
             self.longest_hold_s = max(self.longest_hold_s, held)
@@ -83,11 +90,16 @@ class Pace:
 
     def enough(self, erasure: Erasure) -> bool:
         """Tell whether the transaction at hand has erased as much as it may."""
-        took = self.clock() - self._began
+        self._worked_until = self.clock()
+        took = self._worked_until - self._began
         if self.is_crowded:
             records = len(erasure.positions)
-            return took >= _CROWDED_S or records >= _CROWDED_RECORDS or erasure.size >= _CROWDED_BYTES
+            return took >= self._crowded_s or records >= _CROWDED_RECORDS or erasure.size >= _CROWDED_BYTES
         return took >= _ALONE_S or erasure.size >= _ALONE_BYTES
+
+    @property
+    def _crowded_s(self) -> float:
+        return max(_CROWDED_S, min(self._commit_s, _MOST_CROWDED_S))
 
     def is_time_to_fold(self) -> bool:
         """Tell whether there have been so many transactions that the WAL is worth a look."""

@@ -7,6 +7,7 @@ sure that nothing has happened to the thread meanwhile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import apsw
@@ -15,12 +16,13 @@ from ..eventlog.event import NewEvent, Prune
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from .doomed import Doomed, Finder, Progress, portions
+from .pacing import Pace
 from .retention import Retention
 
 __all__ = ["RetentionReport", "apply_retention", "doomed_by", "preview_retention", "report_of", "total_of"]
 
 # So many checkpoints go in a transaction, so that nobody waits long for it.
-_PORTION = 256
+_PORTION = 64
 # A thread that something happens to again and again is looked at so often, and then in the transaction itself.
 _ATTEMPTS = 3
 
@@ -50,7 +52,13 @@ class RetentionReport:
 
 
 def apply_retention(
-    log: EventLog, views: BuiltIn, policy: Retention, *, now: int, progress: Progress | None = None
+    log: EventLog,
+    views: BuiltIn,
+    policy: Retention,
+    *,
+    now: int,
+    progress: Progress | None = None,
+    pace: Pace | None = None,
 ) -> RetentionReport:
     """Remove what a policy lets go, while graphs go on. Doing it again at the same time removes nothing more.
 
@@ -62,13 +70,14 @@ def apply_retention(
         policy: what is to be kept.
         now: the present, by the log's clock, in microseconds since 1970-01-01.
         progress: called with how many threads have been looked at, and how many there are.
+        pace: waits between write transactions; None: they follow one another.
 
     Raises:
         CorruptRecordError: when a checkpoint was made cannot be read. What was removed before stays removed.
         LogBusyError, LogFullError, LogIOError, LogReadOnlyError: as for every append.
     """
     finder = Finder(log, views, policy, now)
-    return total_of(report for thread in finder.threads(progress) for report in _remove(log, finder, thread))
+    return total_of(report for thread in finder.threads(progress) for report in _remove(log, finder, thread, pace))
 
 
 def preview_retention(
@@ -95,7 +104,7 @@ def doomed_by(
             yield found
 
 
-def _remove(log: EventLog, finder: Finder, thread: int) -> Iterator[RetentionReport]:
+def _remove(log: EventLog, finder: Finder, thread: int, pace: Pace | None) -> Iterator[RetentionReport]:
     """Remove what goes of a thread, and yield what each transaction has removed."""
     attempts = 0
     while True:
@@ -105,7 +114,7 @@ def _remove(log: EventLog, finder: Finder, thread: int) -> Iterator[RetentionRep
         attempts += 1
         is_busy = attempts > _ATTEMPTS
         for portion in portions(found, _PORTION):
-            done = _transact(log, finder, thread, portion, None if is_busy else seen)
+            done = _transact(log, finder, thread, portion, seen=None if is_busy else seen, pace=pace)
             if done is None:
                 break
             yield done
@@ -116,7 +125,9 @@ def _remove(log: EventLog, finder: Finder, thread: int) -> Iterator[RetentionRep
             return
 
 
-def _transact(log: EventLog, finder: Finder, thread: int, portion: Doomed, seen: int | None) -> RetentionReport | None:
+def _transact(
+    log: EventLog, finder: Finder, thread: int, portion: Doomed, *, seen: int | None, pace: Pace | None
+) -> RetentionReport | None:
     """Remove a portion, unless something has happened to the thread since event `seen`; then do nothing, and give None.
 
     Without `seen`, remove the first portion of what is found in the transaction itself.
@@ -125,6 +136,8 @@ def _transact(log: EventLog, finder: Finder, thread: int, portion: Doomed, seen:
 
     def decide(connection: apsw.Connection) -> NewEvent | None:
         nonlocal going
+        if pace is not None:
+            pace.begun()
         if seen is None:
             found = finder.find(connection, thread)
             if found is None:
@@ -135,7 +148,8 @@ def _transact(log: EventLog, finder: Finder, thread: int, portion: Doomed, seen:
         whole = (going.thread_id,) if going.whole else ()
         return NewEvent(Prune("retention", whole, tuple(going.removals.values())))
 
-    recorded = log.transact(decide)
+    with nullcontext() if pace is None else pace.transaction():
+        recorded = log.transact(decide)
     return None if recorded is None else replace(report_of(going), positions=(recorded.position,))
 
 

@@ -38,12 +38,10 @@ _Seen = dict[str, list[bytes]]
 
 def compaction(run: Run) -> None:
     """Measure compacting a log, half of whose threads are deleted, and the others keep their newest checkpoints."""
-    megabytes = run.sizes.compaction_bytes // 1_000_000 or run.sizes.compaction_bytes / 1e6
-    label = f"log of {megabytes:g} MB"
-    with run.new_folder() as folder:
-        seen = _make(run, folder / _NAME, label)
-        _compact(run, folder / _NAME, label, seen)
-        _disturb(run, folder / _NAME, label, seen)
+    for size, work in ((run.sizes.compaction_bytes, _compact), (run.sizes.disturbed_bytes, _disturb)):
+        label = f"log of {size / 1e6:g} MB"
+        with run.new_folder() as folder:
+            work(run, folder / _NAME, label, _make(run, folder / _NAME, label, size))
 
 
 def _compact(run: Run, made: Path, label: str, seen: _Seen) -> None:
@@ -62,21 +60,21 @@ def _compact(run: Run, made: Path, label: str, seen: _Seen) -> None:
 
 
 def _disturb(run: Run, made: Path, label: str, seen: _Seen) -> None:
-    works: tuple[tuple[str, Callable[..., tuple[_Puts, float, float]]], ...] = (
-        ("another process compacts", _in_processes),
-        ("another thread compacts", _in_threads),
+    works: tuple[tuple[str, Callable[[Path, float], tuple[_Puts, float, float]]], ...] = (
+        ("process", _in_processes),
+        ("thread", _in_threads),
     )
-    for who, work in works:
+    for other, work in works:
+        who = f"another {other} compacts"
         figures = (
-            run.figure(f"{label}: put, FULL, before: median", "us", better="limit"),
-            run.figure(f"{label}: put, FULL, before: p99", "us", better="limit"),
+            run.figure(f"{label}: put, FULL, before another {other} compacts: median", "us", better="limit"),
+            run.figure(f"{label}: put, FULL, before another {other} compacts: p99", "us", better="limit"),
             run.figure(f"{label}: put, FULL, while {who}: median", "us", better="limit"),
             run.figure(f"{label}: put, FULL, while {who}: p99", "us", better="limit"),
             run.figure(f"{label}: put, FULL, while {who}: the longest", "us", better="limit"),
         )
         ratio = run.figure(f"{label}: p99 while {who} / p99 before", "x", 5.0, better="limit")
-        slowed = run.figure(f"{label}: compact, while a process puts without a pause", "MB/s", better="least")
-        slowed.title = slowed.title.replace("a process", "a thread") if work is _in_threads else slowed.title
+        slowed = run.figure(f"{label}: compact, while another {other} puts without a pause", "MB/s", better="least")
         for _ in run.track(run.rounds(), run.sizes.rounds, f"{label}: put while {who}"):
             with _copy(run, made) as path:
                 size = path.stat().st_size
@@ -135,13 +133,14 @@ def _in_threads(path: Path, seconds: float) -> tuple[_Puts, float, float]:
     return puts, began, ended
 
 
-def _make(run: Run, path: Path, label: str) -> _Seen:
+def _make(run: Run, path: Path, label: str, wanted: int) -> _Seen:
     """Make the log, in which half of the threads are deleted; give what the newest of the others have."""
-    wanted, steps = run.sizes.compaction_bytes, run.sizes.compaction_steps
+    steps = run.sizes.compaction_steps
     seen: _Seen = {}
     threads: list[str] = []
     with EventLogSaver(path, synchronous="NORMAL") as saver:
-        for _ in run.track(_until(path, wanted), wanted // 1_000_000, f"{label}: making it"):
+        # A chat comes to some 3.2 kB a step.
+        for _ in run.track(_until(path, wanted), max(4, wanted // (3_200 * steps)), f"{label}: making it"):
             thread = Thread(29, len(threads))
             threads.append(thread.thread_id)
             config: Any = thread_config(thread.thread_id)
@@ -157,9 +156,9 @@ def _make(run: Run, path: Path, label: str) -> _Seen:
 
 
 def _until(path: Path, wanted: int) -> Iterator[None]:
-    """Go on until the file is so large; yields often enough for each megabyte."""
+    """Yield until the file is so large, and four times at least."""
     told = 0
-    while (size := _size(path)) < wanted or told < 4:
+    while _size(path) < wanted or told < 4:
         yield None
         told += 1
 

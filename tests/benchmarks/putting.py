@@ -24,8 +24,7 @@ def put_until(saver: EventLogSaver, stop: threading.Event, begun: Callable[[], N
     """
     took: list[tuple[float, float]] = []
     for n in itertools.count():
-        # Other ones in each call: their number is of the time.
-        thread = Thread(17, n + time.time_ns() % 10**9 * 1_000)
+        thread = Thread(17, n)
         config: Any = thread_config(thread.thread_id)
         for count, step in enumerate(chat(thread, _STEPS)):
             if stop.is_set() and n:
