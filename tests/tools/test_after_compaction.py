@@ -171,12 +171,8 @@ def test_the_commands_take_threads_out_and_in(compacted: EventLogSaver, json_of:
     compacted.close()
     done = json_of("extract", "compacted.db", "taken.db", "copy", "chat", "--check")
     assert done["writes"] > 0
-    assert (
-        json_of("merge", "compacted.db", "taken.db", "--check", "--rename", "copy=copy 2", "--rename", "chat=chat 2")[
-            "findings"
-        ]
-        == []
-    )
+    renames = ("--rename", "copy=copy 2", "--rename", "chat=chat 2")
+    assert json_of("merge", "compacted.db", "taken.db", "--check", *renames)["findings"] == []
     for log in ("compacted.db", "taken.db"):
         *found, result = json_of("verify", log, lines=True)
         assert found == []
