@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...eventlog.event import Compaction, Copy, DeleteThread, Kind, Prune, Put, PutWrites, Thread
 from ...eventlog.log import EventLog
-from ...eventlog.positions import PositionSet, merged
+from ...eventlog.positions import Positions, merged
 from ...eventlog.sql import all_rows, the_row
 from .entry import AuditEntry
 
@@ -45,7 +45,7 @@ def maybe_of_thread(log: EventLog, thread_id: str, up_to: int) -> tuple[Range, .
     whose first put is there.)
     """
     names, others = _let_go(log, thread_id)
-    missing = PositionSet()
+    missing = Positions()
     with log.database.reading() as connection:
         for (position,) in connection.execute(_MAYBE, (up_to, names, others)):
             missing.add(position)
