@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ...eventlog.errors import ConfigError
 from ...saver import EventLogSaver
-from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile
+from ..arguments import MOST, Allow, AllowAny, AsJson, KeyFile, LogFile
 from ..auditing.entry import AuditEntry
 from ..auditing.filters import AuditFilter
 from ..auditing.page import write_page
@@ -79,10 +79,10 @@ def command(
     ] = None,
     after: Annotated[
         int | None,
-        typer.Option(metavar="POSITION", min=0, help="Only events after this position.", show_default=False),
+        typer.Option(metavar="POSITION", min=0, max=MOST, help="Only events after this position.", show_default=False),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=0, help="At most so many.", show_default=False)
+        int | None, typer.Option("--limit", "-n", min=0, max=MOST, help="At most so many.", show_default=False)
     ] = None,
     at: Annotated[
         str | None,
@@ -112,6 +112,10 @@ def command(
         text=text,
         kinds=kind or None,
     )
+    if html is not None and str(html).startswith("-"):
+        raise ConfigError(f"--html takes the path of a page to write, and {str(html)!r} looks like an option: ./{html}")
+    if html is not None and as_json:
+        raise ConfigError("--html writes a page, and --json prints: give one of them")
     if sum([at is not None, follow, html is not None]) > 1:
         raise ConfigError("--at, --follow and --html are three different things: give one of them")
     if at is not None or html is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..arguments import AsJson, KeyFile, LogFile, metadata_filter
+from ..arguments import MOST, AsJson, KeyFile, LogFile, metadata_filter
 from ..opening import open_log, open_log_to_change
 from ..printing import print_json, progress, safe_line, say
 from ..times import parse_age
@@ -30,7 +30,7 @@ def command(
     keep_last: Annotated[
         int | None,
         typer.Option(
-            "--keep-last", metavar="N", help="Of each thread, keep the last N checkpoints of the graph itself."
+            "--keep-last", metavar="N", max=MOST, help="Of each thread, keep the last N checkpoints of the graph itself."
         ),
     ] = None,
     keep_newer_than: Annotated[
