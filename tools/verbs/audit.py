@@ -124,8 +124,8 @@ def command(
         if where != AuditFilter() or after is not None or limit is not None:
             raise ConfigError("--at and --html show a whole thread: they go with no other option that chooses events")
     with open_log(file, key_file=key_file, allow=allow, allow_any=allow_any) as log:
-        if thread is not None and not follow:
-            _check_there(log, thread)
+        if thread is not None:
+            _check_there(log, thread, waits=follow)
         if at is not None and thread is not None:
             _print_state(log, thread, at, as_json=as_json)
         elif html is not None and thread is not None:
@@ -149,10 +149,13 @@ def _head(log: EventLogSaver) -> int:
     return log.log.head().position
 
 
-def _check_there(log: EventLogSaver, thread: str) -> None:
+def _check_there(log: EventLogSaver, thread: str, *, waits: bool) -> None:
     with log.log.database.reading() as connection:
-        if log.log.keys.find_thread(connection, thread) is None:
-            raise ConfigError(f"nothing in {log.path} is, or ever was, about a thread {thread!r}")
+        if log.log.keys.find_thread(connection, thread) is not None:
+            return
+    if not waits:
+        raise ConfigError(f"nothing in {log.path} is, or ever was, about a thread {thread!r}")
+    typer.echo(f"nothing is about a thread {thread!r} yet: waiting for it", err=True)
 
 
 def _print(entries: Iterable[AuditEntry], *, as_json: bool, values: bool) -> None:

@@ -48,10 +48,12 @@ def command(
         str | None, typer.Option("--thread", metavar="THREAD", help="Only this thread.", show_default=False)
     ] = None,
     first: Annotated[
-        int | None, typer.Option("--from", metavar="POSITION", min=1, max=MOST, help="From this event on.", show_default=False)
+        int | None,
+        typer.Option("--from", metavar="POSITION", min=1, max=MOST, help="From this event on.", show_default=False),
     ] = None,
     last: Annotated[
-        int | None, typer.Option("--to", metavar="POSITION", min=1, max=MOST, help="Up to this event.", show_default=False)
+        int | None,
+        typer.Option("--to", metavar="POSITION", min=1, max=MOST, help="Up to this event.", show_default=False),
     ] = None,
     redact: Annotated[
         list[str] | None,

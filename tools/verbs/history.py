@@ -34,7 +34,9 @@ def command(
     namespace: Namespace = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=0, max=MOST, help="At most so many of each namespace, the newest.", show_default=False),
+        typer.Option(
+            "--limit", "-n", min=0, max=MOST, help="At most so many of each namespace, the newest.", show_default=False
+        ),
     ] = None,
     all_: Annotated[
         bool,

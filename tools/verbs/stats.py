@@ -22,7 +22,9 @@ EXAMPLES = "`langgraph-eventlog stats agent.db --threads 20`"
 
 def command(
     file: LogFile,
-    threads: Annotated[int, typer.Option("--threads", min=0, max=MOST, help="Name so many of the largest threads.")] = 10,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, max=MOST, help="Name so many of the largest threads.")
+    ] = 10,
     as_json: AsJson = False,
     key_file: KeyFile = None,
 ) -> None:
