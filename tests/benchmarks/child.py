@@ -1,9 +1,9 @@
 """What is measured in a new process, of which JSON is printed.
 
-cold PEER PATH THREAD_ID
-memory FOLDER THREADS
-putting FOLDER: puts until its standard input ends; prints a line when it begins
-compacting FOLDER KEEP_LAST
+    cold PEER PATH THREAD_ID
+    memory FOLDER THREADS
+    putting FOLDER: puts until its standard input ends; prints a line when it begins
+    compacting FOLDER KEEP_LAST
 """
 
 from __future__ import annotations

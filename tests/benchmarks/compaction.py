@@ -188,7 +188,5 @@ def _check(saver: EventLogSaver, seen: _Seen) -> None:
     for finding in saver.verify():
         raise RuntimeError(f"The log is not whole after the compaction: {finding}")
     for thread_id, expected in seen.items():
-        if _newest(saver, thread_id) != expected or sum(1 for _ in saver.list(thread_config(thread_id))) != len(
-            expected
-        ):
+        if _newest(saver, thread_id) != expected or sum(1 for _ in saver.list(thread_config(thread_id))) != len(expected):
             raise RuntimeError(f"Thread {thread_id} does not read as before the compaction.")

@@ -102,7 +102,8 @@ def parse_anchor(text: str) -> Anchor:
         return Anchor(Head.parse(text))
     except ValueError:
         raise ConfigError(
-            f"{_beginning(text)} is no anchor: give POSITION:LINK, a number and 64 hexadecimal digits, as `anchor` prints them"
+            f"{_beginning(text)} is no anchor: give POSITION:LINK, a number and 64 hexadecimal digits, as "
+            "`anchor` prints them"
         ) from None
 
 
