@@ -63,8 +63,8 @@ def load_fields(serde: SerializerProtocol, value: Whole) -> dict[str, Any]:
     fields = load(serde, value)
     if not isinstance(fields, dict):
         raise DecodingError(
-            f"a checkpoint's fields, of type tag {value.tag!r}, are no dict to {type(serde).__name__} but a "
-            f"{_type_name(fields)}: open the log with the serde that it was written with",
+            f"a checkpoint's fields, of type tag {value.tag!r}, are no dict to the serializer at hand: open the log "
+            "with the serde that it was written with",
             tag=value.tag,
         )
     return fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -13,6 +13,7 @@ from ..eventlog.errors import ConfigError
 from .completion import complete_thread
 
 __all__ = [
+    "MOST",
     "Allow",
     "AllowAny",
     "AsJson",
@@ -25,6 +26,9 @@ __all__ = [
     "Yes",
     "metadata_filter",
 ]
+
+# What a number may be at most: SQLite's are below twice that, and a little is added to some.
+MOST: Final = 2**62
 
 LogFile = Annotated[Path, typer.Argument(metavar="FILE", help="The log.", show_default=False)]
 ThreadId = Annotated[

@@ -11,7 +11,9 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from ..eventlog.encryption import Key
 from ..eventlog.errors import ConfigError, LogOpenError
+from ..eventlog.looking import Found, look
 from ..saver import EventLogSaver
 from .undecoded import UndecodedSerializer
 
@@ -54,11 +56,14 @@ def open_log_to_change(path: str | os.PathLike[str], *, key_file: Path | None = 
         ConfigError: the key file cannot be one.
         LogOpenError: there is no log at `path`: none is made.
     """
-    # Read-only first: opening to write would make a log where there is none.
+    key = key_from(key_file)
+    # Opening to write would make a log where there is none, in an empty file for instance. To open it read-only first
+    # would be too much: that refuses a log whose projections opening it to write mends.
     _check_there(path)
-    EventLogSaver(path, read_only=True, key=key_from(key_file)).close()
+    if look(os.fspath(path), Key.of(key)) is not Found.LOG:
+        raise LogOpenError(f"there is no log at {os.fspath(path)}: the file is empty", path=os.fspath(path))
     # What a command does not say that it erases, it leaves to the next compaction.
-    return EventLogSaver(path, serde=strict_serializer(), key=key_from(key_file), erase_deleted=False, **options)
+    return EventLogSaver(path, serde=strict_serializer(), key=key, erase_deleted=False, **options)
 
 
 def _check_there(path: str | os.PathLike[str]) -> None:

@@ -162,3 +162,22 @@ def test_an_anchor_needs_a_log(run: Any, tmp_path: Path) -> None:
     run("anchor", "--sign", "x.pem", code=2)
     run("anchor", "none.db", code=3)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_anchor_file_that_cannot_be_one_is_an_error_that_does_not_quote_it(
+    run: Any, shop: Path, tmp_path: Path
+) -> None:
+    anchor = json.loads(run("anchor", shop, "--json").stdout)
+    key = tmp_path / "auditor.pem"
+    run("anchor", "--new-key", key)
+    surrogate = tmp_path / "surrogate.json"
+    signed = {**anchor, "taken_at": "\ud800", "public_key": "00" * 32, "signature": "00" * 64}
+    surrogate.write_text(json.dumps(signed))
+    told = run("verify", shop, "--anchor-file", surrogate, "--public-key", f"{key}.pub", code=2).stderr
+    assert "taken_at" in told
+    long = tmp_path / "long.txt"
+    for content in ("x" * 41 + "secret", json.dumps({**anchor, "anchor": "x" * 41 + "secret"})):
+        long.write_text(content)
+        told = run("verify", shop, "--anchor-file", long, code=2).stderr
+        assert "long.txt" in told
+        assert "secret" not in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import apsw
 from langgraph_eventlog.eventlog import Head, Kind
 from langgraph_eventlog.saver import EventLogSaver
 
@@ -87,3 +88,42 @@ def test_a_second_time_there_is_nothing_to_do(json_of: Any, shop: Path) -> None:
     assert again["events_erased"] == {}
     with EventLogSaver(shop, read_only=True) as saver:
         assert saver.log.head() == head
+
+
+def test_what_is_left_to_do_is_exit_code_1(json_of: Any, run: Any, shop: Path) -> None:
+    reader = apsw.Connection(str(shop))
+    try:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM event").fetchall()
+        assert json_of("compact", shop, code=1)["complete"] is False
+        assert "Not complete" in run("compact", shop, code=1).stdout
+        run("compact", shop, "--dry-run")
+    finally:
+        reader.close()
+    assert json_of("compact", shop)["complete"]
+
+
+def test_copies_in_pages_are_spoken_of_only_where_something_was_erased(run: Any, json_of: Any, tmp_path: Path) -> None:
+    path = tmp_path / "kept.db"
+    with EventLogSaver(path, erase_deleted=False) as saver:
+        for n in range(300):
+            saver.register_thread(f"thread {n * 7919 % 300}", name="x" * 300)
+    assert "unused parts" not in run("compact", path).stdout
+    with EventLogSaver(path, erase_deleted=False) as saver:
+        for n in range(0, 300, 3):
+            saver.delete_thread(f"thread {n}")
+    said, pages = run("compact", path).stdout, json_of("compact", path)["pages_with_remains"]
+    assert pages
+    assert f"{pages:,} pages have copies of records in unused parts, mostly of kept ones: --vacuum" in said
+
+
+def test_a_log_whose_tables_have_to_be_made_anew_can_be_compacted_and_rebuilt(run: Any, shop: Path) -> None:
+    before = states(shop)
+    for verb in ("compact", "rebuild"):
+        with apsw.Connection(str(shop)) as connection:
+            connection.execute("DELETE FROM projection")
+        connection.close()
+        run("threads", shop, code=3)
+        run(verb, shop)
+        assert states(shop) == before
+    run("verify", shop)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph_eventlog.eventlog.errors import ConfigError
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.looking.differences import difference, differences
@@ -164,3 +165,14 @@ def test_long_lists_and_texts_that_share_nothing_are_compared_in_time() -> None:
     [change] = only("\n".join(old), "\n".join(new)).changes
     assert change.diff is not None
     assert len(change.diff) == 10_001
+
+
+def test_ids_of_checkpoints_do_nothing_to_a_terminal(run: Any, make_saver: Any, tmp_path: Path) -> None:
+    saver = make_saver(tmp_path / "hostile.db")
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    for n in range(2):
+        checkpoint = {**empty_checkpoint(), "id": f"{n}\x1b[31m\u202e\n", "channel_values": {"x": n}}
+        config = saver.put(config, {**checkpoint, "channel_versions": {"x": n + 1}}, {"step": n}, {"x": n + 1})
+    lines = run("diff", saver.path, "t").stdout.split("\n")
+    assert lines[:2] == [r"--- 0\x1b[31m\u202e\n", r"+++ 1\x1b[31m\u202e\n"]
+    assert not {"\x1b", "\u202e"} & set("".join(lines))

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
@@ -207,3 +208,21 @@ def test_ids_are_shortened_as_far_as_they_differ() -> None:
     assert list(short_ids(ids).values()) == ["1f0a1b2c-3d4e", "1f0a1b2c-3d4f"]
     assert short_ids(["same" * 9 + "1", "same" * 9 + "2"]) == {f"{'same' * 9}{n}": f"{'same' * 9}{n}" for n in (1, 2)}
     assert short_ids([]) == {}
+
+
+@pytest.mark.parametrize("key", ["", "another key 1234"])
+@pytest.mark.parametrize("verb", [("show",), ("diff",), ("audit", "--at", "2")])
+def test_fields_encrypted_by_langgraph_name_the_key_that_is_missing(
+    run: Any, make_saver: Any, tmp_path: Path, verb: tuple[str, ...], key: str
+) -> None:
+    serde = EncryptedSerializer.from_pycryptodome_aes(key=b"0123456789abcdef")
+    saver = make_saver(tmp_path / "encrypted.db", serde=serde)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    for n in range(2):  # pending_sends: of LangGraph's older versions
+        checkpoint = {**empty_checkpoint(), "id": f"{n}", "channel_values": {"x": n}, "pending_sends": []}
+        config = saver.put(config, {**checkpoint, "channel_versions": {"x": n + 1}}, {"step": n}, {"x": n + 1})
+    name, *rest = verb
+    told = run(name, saver.path, "t", *rest, code=3, LANGGRAPH_AES_KEY=key).stderr
+    assert "LANGGRAPH_AES_KEY" in told
+    assert "Undecoded" not in told
+    run(name, saver.path, "t", *rest, LANGGRAPH_AES_KEY="0123456789abcdef")

@@ -64,6 +64,14 @@ def write_page(
     if any(_is_same_file(target, saver.path + suffix) for suffix in ("", "-wal", "-shm", "-journal")):
         raise ConfigError(f"{target} is the log itself: write the page to another file")
     page, left_out = thread_page(saver, thread_id, max_bytes=max_bytes, done=done)
+    try:
+        _replace(target, page)
+    except OSError as e:  # which names the file that was to become the page
+        raise OSError(e.errno, e.strerror, str(target)) from e
+    return left_out
+
+
+def _replace(target: Path, page: str) -> None:
     handle, made = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with open(handle, "w", encoding="utf-8", newline="\n") as file:
@@ -73,7 +81,6 @@ def write_page(
         with contextlib.suppress(OSError):
             os.unlink(made)
         raise
-    return left_out
 
 
 def _is_same_file(path: Path, other: str) -> bool:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...eventlog.log import EventLog
+from ...eventlog.sql import the_row
 from ...saver.planning import make_plan
 
-__all__ = ["Reclaimable", "reclaimable"]
+__all__ = ["Reclaimable", "anything_erased", "reclaimable"]
+
+_ANY = "SELECT EXISTS (SELECT 1 FROM erased)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +48,9 @@ def reclaimable(log: EventLog, *, progress: Callable[[float], None] = lambda _: 
     """
     plan = make_plan(log, looked=progress)
     return Reclaimable(len(plan.dead), plan.size, len(plan.shared), plan.shared_size, plan.affected_size)
+
+
+def anything_erased(log: EventLog) -> bool:
+    """Tell whether a compaction has ever erased anything of a log."""
+    with log.database.reading() as connection:
+        return bool(the_row(connection, _ANY)[0])

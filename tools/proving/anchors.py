@@ -35,6 +35,7 @@ _LOG_ID_BYTES = 16
 _KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
 _MAX_FILE_BYTES = 65_536
+_MAX_QUOTED = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ def parse_anchor(text: str) -> Anchor:
         return Anchor(Head.parse(text))
     except ValueError:
         raise ConfigError(
-            f"{text!r} is no anchor: give POSITION:LINK, a number and 64 hexadecimal digits, as `anchor` prints them"
+            f"{_beginning(text)} is no anchor: give POSITION:LINK, a number and 64 hexadecimal digits, as "
+            "`anchor` prints them"
         ) from None
 
 
@@ -117,8 +119,10 @@ def read_anchor(path: Path) -> Anchor:
     except (OSError, UnicodeDecodeError) as e:
         raise ConfigError(f"the anchor file {path} cannot be read: {e}") from e
     if not text.lstrip().startswith("{"):
-        found = parse_anchor(text.strip())
-        return Anchor(found.head, source=str(path))
+        try:
+            return Anchor(parse_anchor(text.strip()).head, source=str(path))
+        except ConfigError as e:
+            raise ConfigError(f"{path} holds no anchor: {e}") from None
     try:
         return _from_document(json.loads(text), str(path))
     except (ValueError, TypeError, KeyError, RecursionError) as e:
@@ -127,9 +131,9 @@ def read_anchor(path: Path) -> Anchor:
 
 def _from_document(document: dict[str, Any], source: str) -> Anchor:
     if document["anchor"] != _FORMAT:
-        raise ValueError(f"the format {document['anchor']!r} is not known")
+        raise ValueError(f"the format {_beginning(str(document['anchor']))} is not known")
     position, taken_at = document["position"], document["taken_at"]
-    if type(position) is not int or position < 0 or not isinstance(taken_at, str):
+    if type(position) is not int or position < 0 or not isinstance(taken_at, str) or not _is_utf8(taken_at):
         raise ValueError("position is a number, 0 or more, and taken_at a text")
     signed = "signature" in document
     return Anchor(
@@ -140,6 +144,16 @@ def _from_document(document: dict[str, Any], source: str) -> Anchor:
         _hex(document, "signature", _SIGNATURE_BYTES) if signed else None,
         source,
     )
+
+
+def _is_utf8(text: str) -> bool:
+    # JSON can spell halves of characters, which are no text: nothing can be signed with one.
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _beginning(text: str) -> str:
+    """Quote a text, but for what is too long: a file that is no anchor may be anything, a key for instance."""
+    return repr(text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}...")
 
 
 def _hex(document: dict[str, Any], name: str, size: int) -> bytes:

@@ -10,7 +10,7 @@ import typer
 from ...eventlog.errors import ConfigError
 from ..arguments import AsJson, KeyFile
 from ..opening import open_log
-from ..printing import print_json
+from ..printing import print_json, say
 from ..proving.anchors import take_anchor
 from ..proving.signing import make_key, read_private_key, sign
 
@@ -52,7 +52,7 @@ def command(
         if file is not None or sign_with is not None:
             raise ConfigError("--new-key makes a key, and needs neither a log nor --sign")
         public = make_key(new_key)
-        print_json({"private_key": str(new_key), "public_key": str(public)}) if as_json else print(public)
+        print_json({"private_key": str(new_key), "public_key": str(public)}) if as_json else say(public)
         return
     if file is None:
         raise ConfigError("give the log that the anchor is to be of")

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ...eventlog.errors import ConfigError
 from ...saver import EventLogSaver
-from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile
+from ..arguments import MOST, Allow, AllowAny, AsJson, KeyFile, LogFile
 from ..auditing.entry import AuditEntry
 from ..auditing.filters import AuditFilter
 from ..auditing.page import write_page
@@ -79,10 +79,10 @@ def command(
     ] = None,
     after: Annotated[
         int | None,
-        typer.Option(metavar="POSITION", min=0, help="Only events after this position.", show_default=False),
+        typer.Option(metavar="POSITION", min=0, max=MOST, help="Only events after this position.", show_default=False),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=0, help="At most so many.", show_default=False)
+        int | None, typer.Option("--limit", "-n", min=0, max=MOST, help="At most so many.", show_default=False)
     ] = None,
     at: Annotated[
         str | None,
@@ -112,6 +112,10 @@ def command(
         text=text,
         kinds=kind or None,
     )
+    if html is not None and str(html).startswith("-"):
+        raise ConfigError(f"--html takes the path of a page to write, and {str(html)!r} looks like an option: ./{html}")
+    if html is not None and as_json:
+        raise ConfigError("--html writes a page, and --json prints: give one of them")
     if sum([at is not None, follow, html is not None]) > 1:
         raise ConfigError("--at, --follow and --html are three different things: give one of them")
     if at is not None or html is not None:
@@ -120,8 +124,8 @@ def command(
         if where != AuditFilter() or after is not None or limit is not None:
             raise ConfigError("--at and --html show a whole thread: they go with no other option that chooses events")
     with open_log(file, key_file=key_file, allow=allow, allow_any=allow_any) as log:
-        if thread is not None and not follow:
-            _check_there(log, thread)
+        if thread is not None:
+            _check_there(log, thread, waits=follow)
         if at is not None and thread is not None:
             _print_state(log, thread, at, as_json=as_json)
         elif html is not None and thread is not None:
@@ -145,10 +149,13 @@ def _head(log: EventLogSaver) -> int:
     return log.log.head().position
 
 
-def _check_there(log: EventLogSaver, thread: str) -> None:
+def _check_there(log: EventLogSaver, thread: str, *, waits: bool) -> None:
     with log.log.database.reading() as connection:
-        if log.log.keys.find_thread(connection, thread) is None:
-            raise ConfigError(f"nothing in {log.path} is, or ever was, about a thread {thread!r}")
+        if log.log.keys.find_thread(connection, thread) is not None:
+            return
+    if not waits:
+        raise ConfigError(f"nothing in {log.path} is, or ever was, about a thread {thread!r}")
+    typer.echo(f"nothing is about a thread {thread!r} yet: waiting for it", err=True)
 
 
 def _print(entries: Iterable[AuditEntry], *, as_json: bool, values: bool) -> None:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..arguments import AsJson, KeyFile, LogFile, metadata_filter
+from ..arguments import MOST, AsJson, KeyFile, LogFile, metadata_filter
+from ..cli import EXIT_FOUND
+from ..looking.reclaiming import anything_erased
 from ..opening import open_log, open_log_to_change
 from ..printing import print_json, progress, safe_line, say
 from ..times import parse_age
@@ -30,7 +32,10 @@ def command(
     keep_last: Annotated[
         int | None,
         typer.Option(
-            "--keep-last", metavar="N", help="Of each thread, keep the last N checkpoints of the graph itself."
+            "--keep-last",
+            metavar="N",
+            max=MOST,
+            help="Of each thread, keep the last N checkpoints of the graph itself.",
         ),
     ] = None,
     keep_newer_than: Annotated[
@@ -68,16 +73,20 @@ def command(
 
     With --keep-last or --keep-newer-than, checkpoints that neither of them keeps are removed first; a thread that is
     not idle keeps its latest in any case, and everything that it needs to go on. Graphs go on meanwhile. What was
-    erased cannot be had back; that it was, and when, stays in the log, and `verify` finds it whole.
+    erased cannot be had back; that it was, and when, stays in the log, and `verify` finds it whole. Exits with 1 if
+    something is left to do, because somebody reads the log for instance.
     """
     policy = _policy(keep_last, keep_newer_than, idle_longer_than, exempt)
     log = open_log(file, key_file=key_file) if dry_run else open_log_to_change(file, key_file=key_file)
     with log, progress("compacting", None) as done:
         report = log.compact(policy, vacuum=vacuum, dry_run=dry_run, progress=done)
+        has_erased = anything_erased(log.log)
     if as_json:
         print_json(_document(report))
     else:
-        _say(report)
+        _say(report, has_erased=has_erased)
+    if not (report.complete or report.dry_run):
+        raise typer.Exit(EXIT_FOUND)
 
 
 def _policy(
@@ -105,7 +114,7 @@ def _document(report: CompactionReport) -> dict[str, Any]:
     return document
 
 
-def _say(report: CompactionReport) -> None:
+def _say(report: CompactionReport, *, has_erased: bool) -> None:
     would = "would be " if report.dry_run else ""
     kinds = ", ".join(f"{count:,} {kind.name.lower()}" for kind, count in report.events_erased.items())
     say(f"{report.threads_removed:,} threads and {report.checkpoints_removed:,} checkpoints {would}removed")
@@ -120,7 +129,8 @@ def _say(report: CompactionReport) -> None:
         say(f"{report.restated:,} checkpoints and writes stored anew, because they referred to what went")
     say(f"{report.file_bytes_before:,} bytes of file before, {report.file_bytes_after:,} after")
     say(f"{report.transactions:,} transactions; the longest kept others waiting for {report.longest_hold_ms:.1f} ms")
-    if report.pages_with_remains:
-        say(f"{report.pages_with_remains:,} pages may hold remains of what was erased: --vacuum writes the file anew")
+    if report.pages_with_remains and has_erased:
+        what = "have copies of records in unused parts, mostly of kept ones"
+        say(f"{report.pages_with_remains:,} pages {what}: --vacuum writes the file anew")
     if not report.complete:
         say("Not complete, because somebody reads or appends: run it again")

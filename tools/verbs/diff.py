@@ -65,7 +65,8 @@ def command(
         print_json(found)
         return
     out = console()
-    out.print(Text(f"--- {found.a or 'nothing: B has no parent'}\n+++ {found.b}", "bold"), soft_wrap=True)
+    for mark, side in (("---", found.a or "nothing: B has no parent"), ("+++", found.b)):
+        out.print(Text.assemble(f"{mark} ", safe_line(side), style="bold"), soft_wrap=True)
     for channel in found.channels if full else [one for one in found.channels if not is_inner(one.channel)]:
         _print(out, channel, full=full)
     if not found.channels:

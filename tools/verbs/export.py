@@ -16,7 +16,7 @@ from rich.text import Text
 
 from ...eventlog.errors import ConfigError
 from ...saver import EventLogSaver
-from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile
+from ..arguments import MOST, Allow, AllowAny, AsJson, KeyFile, LogFile
 from ..cli import EXIT_FOUND
 from ..moving.exporting import export_to_sqlite, new_file
 from ..moving.jsonl import checkpoint_lines, event_lines
@@ -48,10 +48,12 @@ def command(
         str | None, typer.Option("--thread", metavar="THREAD", help="Only this thread.", show_default=False)
     ] = None,
     first: Annotated[
-        int | None, typer.Option("--from", metavar="POSITION", min=1, help="From this event on.", show_default=False)
+        int | None,
+        typer.Option("--from", metavar="POSITION", min=1, max=MOST, help="From this event on.", show_default=False),
     ] = None,
     last: Annotated[
-        int | None, typer.Option("--to", metavar="POSITION", min=1, help="Up to this event.", show_default=False)
+        int | None,
+        typer.Option("--to", metavar="POSITION", min=1, max=MOST, help="Up to this event.", show_default=False),
     ] = None,
     redact: Annotated[
         list[str] | None,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..arguments import Allow, AllowAny, AsJson, KeyFile, LogFile, Namespace, ThreadId
+from ..arguments import MOST, Allow, AllowAny, AsJson, KeyFile, LogFile, Namespace, ThreadId
 from ..looking.facts import CheckpointFacts
 from ..looking.histories import HistoryLine, history
 from ..looking.naming import namespaces, short_ids
@@ -34,7 +34,9 @@ def command(
     namespace: Namespace = None,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=0, help="At most so many of each namespace, the newest.", show_default=False),
+        typer.Option(
+            "--limit", "-n", min=0, max=MOST, help="At most so many of each namespace, the newest.", show_default=False
+        ),
     ] = None,
     all_: Annotated[
         bool,

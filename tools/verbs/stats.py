@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..arguments import AsJson, KeyFile, LogFile
+from ..arguments import MOST, AsJson, KeyFile, LogFile
 from ..looking.files import FileSizes
 from ..looking.statistics import Statistics, statistics
 from ..opening import open_log
@@ -22,7 +22,9 @@ EXAMPLES = "`langgraph-eventlog stats agent.db --threads 20`"
 
 def command(
     file: LogFile,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Name so many of the largest threads.")] = 10,
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, max=MOST, help="Name so many of the largest threads.")
+    ] = 10,
     as_json: AsJson = False,
     key_file: KeyFile = None,
 ) -> None:

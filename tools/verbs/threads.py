@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from ..arguments import AsJson, KeyFile, LogFile, Where, metadata_filter
+from ..arguments import MOST, AsJson, KeyFile, LogFile, Where, metadata_filter
 from ..opening import open_log
 from ..printing import console, print_json_line, safe_line, table
 
@@ -35,7 +35,7 @@ _SHOWN = (
 
 def command(
     file: LogFile,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, max=MOST, help="At most so many.")] = 50,
     where: Where = None,
     as_json: AsJson = False,
     key_file: KeyFile = None,
