@@ -49,7 +49,7 @@ def _compact(run: Run, made: Path, label: str, seen: _Seen) -> None:
     before = run.figure(f"{label}: file before", "MB", better="least")
     after = run.figure(f"{label}: file after", "MB", better="least")
     for _ in run.track(run.rounds(), run.sizes.rounds, f"{label}: compact"):
-        with _copy(run, made) as path, EventLogSaver(path) as saver:
+        with _copy(run, made) as path, EventLogSaver(path, erase_deleted=False) as saver:
             run.add(before, "ours", path.stat().st_size / 1e6)
             report, seconds = timed(saver.compact, _POLICY)
             if not report.complete:
@@ -81,7 +81,7 @@ def _disturb(run: Run, made: Path, label: str, seen: _Seen) -> None:
                 puts, began, ended = work(path, run.sizes.putting_s)
                 _add(run, figures, ratio, puts, began, ended)
                 run.add(slowed, "ours", size / 1e6 / (ended - began))
-                with EventLogSaver(path) as saver:
+                with EventLogSaver(path, erase_deleted=False) as saver:
                     _check(saver, seen)
 
 
@@ -118,7 +118,7 @@ def _in_threads(path: Path, seconds: float) -> tuple[_Puts, float, float]:
     """Give the puts of one thread, and when another thread compacted with the same saver."""
     puts: _Puts = []
     stop, begun = threading.Event(), threading.Event()
-    with EventLogSaver(path, synchronous="FULL") as saver:
+    with EventLogSaver(path, synchronous="FULL", erase_deleted=False) as saver:
         thread = threading.Thread(target=lambda: puts.extend(put_until(saver, stop, begun.set)))
         thread.start()
         try:
@@ -138,7 +138,7 @@ def _make(run: Run, path: Path, label: str, wanted: int) -> _Seen:
     steps = run.sizes.compaction_steps
     seen: _Seen = {}
     threads: list[str] = []
-    with EventLogSaver(path, synchronous="NORMAL") as saver:
+    with EventLogSaver(path, synchronous="NORMAL", erase_deleted=False) as saver:
         # A chat comes to some 3.2 kB a step.
         for _ in run.track(_until(path, wanted), max(4, wanted // (3_200 * steps)), f"{label}: making it"):
             thread = Thread(29, len(threads))

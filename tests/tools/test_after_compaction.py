@@ -282,5 +282,5 @@ def test_looking_finds_in_restated_writes_what_it_finds_in_others(
     assert document["kinds"]["restate_writes"]["events"] > 0
     assert document["channels"]["document"]["writes"] >= 18
     assert document["reclaimable"] == {
-        "events": 0, "bytes": 0, "shared_events": 0, "shared_bytes": 0, "restated_bytes": 0,
+        "events": 0, "bytes": 0, "later_events": 0, "later_bytes": 0, "restated_bytes": 0,
     }  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ...eventlog.log import EventLog
 from ...eventlog.sql import the_row
+from ...saver import EventLogSaver
 from ...saver.planning import make_plan
 
 __all__ = ["Reclaimable", "anything_erased", "reclaimable"]
@@ -21,23 +22,24 @@ class Reclaimable:
     Attributes:
         events: how many it would erase.
         bytes: of their records.
-        shared_events: how many others only records of what is kept refer to: they go once that is stored anew.
-        shared_bytes: of their records.
-        restated_bytes: of the records that are to be stored anew for that.
+        later_events: how many others it would erase once what is kept, but refers to them, is stored anew; the records
+            that are stored anew are among them.
+        later_bytes: of their records.
+        restated_bytes: of those that are stored anew, as they are.
     """
 
     events: int
     bytes: int
-    shared_events: int
-    shared_bytes: int
+    later_events: int
+    later_bytes: int
     restated_bytes: int
 
 
-def reclaimable(log: EventLog, *, progress: Callable[[float], None] = lambda _: None) -> Reclaimable:
+def reclaimable(saver: EventLogSaver, *, progress: Callable[[float], None] = lambda _: None) -> Reclaimable:
     """Say what a compaction would find to do, without a policy; changes nothing.
 
     Args:
-        log: an open log, with the built-in projections.
+        saver: an open log; read-only will do.
         progress: is called with how many positions have been looked at, of as many as the head's.
 
     What is appended meanwhile is not counted. Takes some bits of memory for each position.
@@ -46,8 +48,13 @@ def reclaimable(log: EventLog, *, progress: Callable[[float], None] = lambda _: 
         CorruptRecordError: a record is damaged: what it refers to cannot be told.
         LogDamagedError: the projections are not what they should be.
     """
-    plan = make_plan(log, looked=progress)
-    return Reclaimable(len(plan.dead), plan.size, len(plan.shared), plan.shared_size, plan.affected_size)
+    plan = make_plan(saver.log, looked=progress)
+    now = len(plan.dead)
+    if not plan.shared:
+        return Reclaimable(now, plan.size, 0, 0, 0)
+    report = saver.compact(dry_run=True)
+    later = sum(report.events_erased.values()) - now
+    return Reclaimable(now, plan.size, later, report.bytes_erased - plan.size, report.bytes_restated)
 
 
 def anything_erased(log: EventLog) -> bool:

@@ -171,7 +171,7 @@ def statistics(
         named = tuple(_thread(connection, thread, sizes) for thread, sizes in largest)
         file = None if log.database.private else file_sizes(connection, log.path)
     try:
-        gain = reclaimable(log, progress=lambda done: progress(head + done))
+        gain = reclaimable(saver, progress=lambda done: progress(head + done))
     except LogDamagedError:
         gain = None
     channels = sorted(tally.channels.items(), key=lambda item: (-item[1].bytes, item[0]))

@@ -60,9 +60,9 @@ def _print_events(out: Console, found: Statistics) -> None:
     if found.reclaimable is not None:
         gain = found.reclaimable
         _line(out, "reclaimable", f"{gain.events:,} events, {gain.bytes:,} bytes: nothing needs them any more")
-        if gain.shared_events:
-            later = f"{gain.shared_events:,} events, {gain.shared_bytes:,} bytes: only what is kept refers to them"
-            _line(out, "", f"{later}, in {gain.restated_bytes:,} bytes that would be stored anew")
+        if gain.later_events:
+            later = f"{gain.later_events:,} events, {gain.later_bytes:,} bytes, once what refers to them"
+            _line(out, "", f"{later}, {gain.restated_bytes:,} bytes, is stored anew")
     _line(out, "erased", f"{found.erased:,} events so far, of {found.head:,}")
     if found.damaged:
         positions = ", ".join(map(str, found.damaged[:10])) + (" ..." if len(found.damaged) > 10 else "")
