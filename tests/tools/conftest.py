@@ -13,20 +13,37 @@ from typing import Any
 
 import pytest
 
+from .nursery import Nursery
+
 SHOP = Path(__file__).with_name("shop.py")
 OFFICIAL_SHOP = Path(__file__).with_name("official_shop.py")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """A process that forks commands: the pages of documentation start them as users do, see tests/docs."""
+    with Nursery() as nursery:
+        yield nursery
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run the command in tmp_path; its exit code must be the one expected."""
+def run(tmp_path: Path, nursery: Nursery) -> Run:
+    """Run the command in tmp_path, in a process of its own; its exit code must be the one expected."""
 
     def run_command(
         *arguments: str | Path, code: int = 0, stdin: str | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", "-m", "langgraph_eventlog.tools", *map(str, arguments)],
+        words = [str(word) for word in arguments]
+        result = _started(words, stdin, environment) if environment else nursery.run(words, tmp_path, stdin)
+        assert result.returncode == code, result.stdout + result.stderr
+        assert "Traceback" not in result.stderr
+        assert "Exception ignored" not in result.stderr
+        return result
+
+    def _started(words: list[str], stdin: str | None, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "error::ResourceWarning", "-m", "langgraph_eventlog.tools", *words],
             cwd=tmp_path,
             capture_output=True,
             encoding="utf-8",
@@ -35,10 +52,6 @@ def run(tmp_path: Path) -> Run:
             timeout=120,
             check=False,
         )
-        assert result.returncode == code, result.stdout + result.stderr
-        assert "Traceback" not in result.stderr
-        assert "Exception ignored" not in result.stderr
-        return result
 
     return run_command
 
