@@ -194,8 +194,8 @@ def test_rules_reach_keys_at_any_depth_and_inputs() -> None:
     }
     # What an input sets stands in one of LangGraph's own channels.
     assert redaction.of_channel("__start__", {"messages": "x"}) == {"messages": gone}
-    assert redaction.of_metadata({"writes": {"node": {"messages": "x"}}}) == {"writes": {"node": {"messages": gone}}}
-    assert redaction.of_other({"items": [[1, {"password": "x"}], ["password", "x"]]}) == {
+    assert redaction.of_other({"writes": {"node": {"messages": "x"}}}) == {"writes": {"node": {"messages": gone}}}
+    assert redaction.of_other({1: {"password": "x"}, "password": "x"}) == {
         "items": [[1, {"password": gone}], ["password", gone]]
     }
     assert redaction.of_channel("password", "x") == gone

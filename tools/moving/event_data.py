@@ -25,7 +25,6 @@ from ...eventlog.value import Carried, Edit, Splice, Stored, Value
 from ...saver import EventLogSaver
 from ...saver.decoder import Decoder
 from ...saver.serialising import load_metadata
-from ..jsonable import jsonable
 from .redaction import Redaction
 
 __all__ = ["data_of"]
@@ -76,7 +75,7 @@ class _Data:
             }
         if not isinstance(data, _WITHOUT_VALUES):
             return {"not_shown": type(data).__name__}  # what may hold values is not shown past the redaction
-        shown: Line = self._redaction.of_other(jsonable(data))
+        shown: Line = self._redaction.of_other(data)
         return shown
 
     def _put(self, put: Put) -> Line:
@@ -86,16 +85,16 @@ class _Data:
             values = resolver.all_channels(position, put)
             versions = resolver.channel_versions(position, put)
             seen = resolver.versions_seen(position, put)
-        rest = {} if put.rest is None else self._redaction.of_other(jsonable(self._decoder.value(put.rest)))
-        metadata = jsonable(load_metadata(self._saver.serde, put.metadata))
+        rest = {} if put.rest is None else self._redaction.of_other(self._decoder.value(put.rest))
+        metadata = load_metadata(self._saver.serde, put.metadata)
         return {
             "checkpoint_id": put.checkpoint_id,
             "parent_id": put.parent_id,
-            "metadata": self._redaction.of_metadata(metadata),
-            **jsonable(put.frame),
+            "metadata": self._redaction.of_other(metadata),
+            **self._redaction.of_versions(put.frame),
             "channels": {name: self._channel(name, stored, values[name]) for name, stored in put.channels.items()},
-            "channel_versions": jsonable(self._decoder.value(versions)),
-            "versions_seen": jsonable(self._decoder.value(seen)),
+            "channel_versions": self._redaction.of_versions(self._decoder.value(versions)),
+            "versions_seen": self._redaction.of_versions(self._decoder.value(seen)),
             **({"rest": rest} if rest else {}),
         }
 
@@ -109,9 +108,11 @@ class _Data:
             return {**kept, "inserted": self._shown(name, added)}
         if isinstance(stored, Edit) and isinstance(value, dict):
             changed = {key: value[key] for key, _ in stored.changed}
-            kept_keys: Line = {"dict_of": stored.base, "removed": list(stored.removed)}
-            return {**kept_keys, "set": self._shown(name, changed)}
+            removed: Any = list(stored.removed)
+            if self._redaction.takes_out(name):
+                removed = self._redaction.redacted(removed)  # keys are part of the value
+            return {"dict_of": stored.base, "removed": removed, "set": self._shown(name, changed)}
         return {"value": self._shown(name, value)}
 
     def _shown(self, channel: str, value: Value) -> Any:
-        return self._redaction.of_channel(channel, jsonable(self._decoder.value(value)))
+        return self._redaction.of_channel(channel, self._decoder.value(value))

@@ -20,7 +20,7 @@ from ...eventlog.sql import all_rows, the_row
 from ...saver import EventLogSaver
 from ...saver.decoder import Decoder
 from ...saver.decoding import build
-from ..jsonable import jsonable
+from ...saver.encoding import FRAME, OWN_PLACE
 from ..times import recorded_time
 from .event_data import data_of
 from .redaction import Redaction
@@ -197,10 +197,10 @@ def _checkpoint_line(connection: apsw.Connection, decoder: Decoder, found: Found
             "recorded_at": recorded_at,
             "digest": digest.hex(),
             "link": link.hex(),
-            "metadata": redaction.of_metadata(jsonable(built.metadata)),
+            "metadata": redaction.of_other(built.metadata),
             "checkpoint": {
-                **redaction.of_other(jsonable(checkpoint)),
-                "channel_values": {name: redaction.of_channel(name, jsonable(v)) for name, v in values.items()},
+                **{name: _field(name, value, redaction) for name, value in checkpoint.items()},
+                "channel_values": {name: redaction.of_channel(name, v) for name, v in values.items()},
             },
         }
     line["pending_writes"] = [
@@ -209,8 +209,13 @@ def _checkpoint_line(connection: apsw.Connection, decoder: Decoder, found: Found
             "task_path": write.task_path,
             "idx": write.idx,
             "channel": write.channel,
-            "value": redaction.of_channel(write.channel, jsonable(decoder.value(complete(write.value)))),
+            "value": redaction.of_channel(write.channel, decoder.value(complete(write.value))),
         }
         for write in found.writes
     ]
     return line
+
+
+def _field(name: str, value: Any, redaction: Redaction) -> Any:
+    """Give a field of a checkpoint as its event shows it."""
+    return redaction.of_versions(value) if name in OWN_PLACE or name in FRAME else redaction.of_other({name: value})[name]

@@ -1,5 +1,9 @@
 """Taking values out of what is exported: each is replaced by a hash of it, {"redacted": "..."}.
 
+It is done on the objects, before they become JSON: a form of `jsonable` cannot be taken for a dict that looks like it.
+And it fails closed: with any rule, an object that there is no form for is not shown by its repr, which cannot be looked
+into, and of what was not decoded no hash is shown that is not salted.
+
 The hash is HMAC-SHA-256, of the value's canonical JSON, under a salt. So equal values of one export (or of several with
 the same salt) can be seen to be equal; who has the salt can prove later what a value was; and without it, nobody can
 find one by trying likely values.
@@ -12,11 +16,14 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from ...eventlog.errors import ConfigError
+from ..jsonable import Shower, jsonable
+from ..undecoded import Undecoded
 
 __all__ = ["Redaction", "salt_from"]
 
@@ -26,11 +33,11 @@ _OWN = "__"
 
 
 class Redaction:
-    """What is taken out of JSON documents.
+    """What is taken out of values that are shown as JSON. Every method takes objects.
 
     Args:
         rules: each "channel:NAME" (all values of that channel: in checkpoints, in writes, and in what LangGraph's own
-            channels and the metadata hold under that name) or "key:NAME" (whatever stands under that key, or in that
+            channels, what is sent to tasks, and metadata hold under that name) or "key:NAME" (whatever stands under that key, or in that
             field of an object, at any depth; and the values of a channel of that name).
         salt: keep it secret; None: a random one, that nobody gets to know.
 
@@ -48,51 +55,81 @@ class Redaction:
                 raise ConfigError(f"--redact takes channel:NAME or key:NAME, not {rule!r}")
             (channels if kind == "channel" else keys).add(name)
         self._channels, self._keys = frozenset(channels), frozenset(keys)
+        names = self._keys | self._channels
+        everywhere = _Redacting(names, self.redacted) if names else Shower()
+        # What is sent to a task holds values of channels under their names, wherever it stands.
+        in_channels = _Redacting(self._keys, self.redacted, of_sent=everywhere) if names else Shower()
+        self._everywhere, self._in_channels = everywhere, in_channels
+        self._nowhere = _Redacting(frozenset(), self.redacted) if names else Shower()
 
     def redacted(self, value: Any) -> dict[str, str]:
-        """Give what stands in a value's place; the value is JSON."""
-        canonical = json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+        """Give what stands in a value's place."""
+        canonical = json.dumps(jsonable(value), sort_keys=True, separators=(",", ":")).encode()
         return {"redacted": hmac.new(self._salt, canonical, hashlib.sha256).hexdigest()}
+
+    def takes_out(self, channel: str) -> bool:
+        """Tell whether a channel's values are taken out as wholes: then their keys are not shown, either."""
+        return channel in self._channels or channel in self._keys
 
     def of_channel(self, channel: str, value: Any) -> Any:
         """Give a channel's value, as JSON, without what is taken out."""
-        if channel in self._channels or channel in self._keys:
+        if self.takes_out(channel):
             return self.redacted(value)
         # Which state keys an input, or what is sent to a task, sets, LangGraph's own channels hold by name.
-        return self._without(value, self._keys | self._channels if channel.startswith(_OWN) else self._keys)
+        return (self._everywhere if channel.startswith(_OWN) else self._in_channels).shown(value)
 
-    def of_metadata(self, metadata: Any) -> Any:
-        """Give metadata, as JSON, without what is taken out. That of old releases holds what channels were given."""
-        return self._without(metadata, self._keys | self._channels)
+    def of_versions(self, versions: Any) -> Any:
+        """Give versions of channels, as JSON: under a channel's name stands none of its values."""
+        return self._nowhere.shown(versions)
 
-    def of_other(self, document: Any) -> Any:
-        """Give any other document without what is taken out."""
-        return self._without(document, self._keys)
+    def of_other(self, value: Any) -> Any:
+        """Give anything else, as JSON, without what is taken out: metadata for instance.
 
-    def _without(self, document: Any, names: frozenset[str]) -> Any:
-        if not names:
-            return document
-        if isinstance(document, list):
-            return [self._without(item, names) for item in document]
-        if not isinstance(document, dict):
-            return document
-        items = document.get("items")
-        is_dict_of_others = len(document) == 1 and isinstance(items, list) and all(_is_pair(item) for item in items)
-        if items and is_dict_of_others and "items" not in names:  # its keys are not all text: see `jsonable`
-            return {"items": [[key, self._item(key, value, names)] for key, value in items]}
-        return self._of(document, names)
-
-    def _of(self, document: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-        return {key: self._item(key, value, names) for key, value in document.items()}
-
-    def _item(self, key: Any, value: Any, names: frozenset[str]) -> Any:
-        if isinstance(key, str) and key in names:
-            return self.redacted(value)
-        return self._without(value, names)
+        That of old releases, and their pending sends, hold what channels were given.
+        """
+        return self._everywhere.shown(value)
 
 
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, list) and len(item) == 2
+class _Redacting(Shower):
+    """Shows values without what stands under some names.
+
+    Args:
+        names: of keys and fields.
+        redacted: gives what stands in a value's place.
+        of_sent: shows what is sent to a task.
+    """
+
+    def __init__(
+        self, names: frozenset[str], redacted: Callable[[Any], Any], *, of_sent: Shower | None = None
+    ) -> None:
+        self._names = names
+        self._redacted = redacted
+        self._of_sent = of_sent
+
+    def item(self, key: Any, value: Any, depth: int) -> Any:
+        """Give a hash of what stands under one of the names."""
+        return self._redacted(value) if _name(key) in self._names else self.shown(value, depth)
+
+    def sent(self, arg: Any, depth: int) -> Any:
+        """Give what is sent to a task."""
+        return self.item("arg", arg, depth) if self._of_sent is None else self._of_sent.sent(arg, depth)
+
+    def undecoded(self, value: Undecoded) -> Any:
+        """Give what it is, without a hash that could be found by trying."""
+        return {"undecoded": value.tag, "size": value.size, "why": value.why}
+
+    def other(self, value: Any) -> Any:
+        """Give what it is, not what it holds."""
+        return {"not_shown": type(value).__name__}
+
+
+def _name(key: Any) -> str:
+    """Give a key as a rule names it."""
+    if isinstance(key, Enum):
+        key = key.value
+    if isinstance(key, bytes):
+        return key.decode(errors="replace")
+    return str(key) if isinstance(key, str | int) else ""
 
 
 def salt_from(path: Path) -> bytes:
