@@ -44,7 +44,7 @@ test: $(VENV)/dev.stamp ## run all tests; PYTEST_ARGS="tests/saver -x" for some,
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 test-encrypted: $(ENCRYPTED)/dev.stamp ## run the core tests with the build of apsw that can encrypt, every log encrypted
-	@EVENTLOG_TEST_KEY=$(ENCRYPTED_KEY) $(ENCRYPTED)/bin/python -m pytest -q -p no:cacheprovider -n 2 $(PYTEST_ARGS) $(wildcard $(ENCRYPTED_TESTS))
+	@EVENTLOG_TEST_KEY=$(ENCRYPTED_KEY) $(ENCRYPTED)/bin/python -m pytest -q -p no:cacheprovider -n 2 -m "not slow" $(PYTEST_ARGS) $(wildcard $(ENCRYPTED_TESTS))
 
 bench: $(VENV)/dev.stamp ## measure this saver beside LangGraph's own; BENCH_ARGS="--quick --only chat" for less
 	@$(BIN)/python tests/benchmarks $(BENCH_ARGS)
@@ -74,7 +74,7 @@ test-all-pythons: $(VENV)/dev.stamp ## run the core tests with every other Pytho
 		echo "Python $$version:"; \
 		$$python -m venv --clear $(VENV)/$$version; \
 		$(VENV)/$$version/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"; \
-		$(VENV)/$$version/bin/python -m pytest -q -p no:cacheprovider $(IN_PARALLEL) $(wildcard $(CORE_TESTS)); \
+		$(VENV)/$$version/bin/python -m pytest -q -p no:cacheprovider $(IN_PARALLEL) -m "not slow" $(wildcard $(CORE_TESTS)); \
 	done
 VERSION := import sys; print('%d.%d' % sys.version_info[:2])
 

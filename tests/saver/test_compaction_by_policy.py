@@ -17,6 +17,8 @@ from ..graphs.test_compaction_by_policy import FORESEEN, compact, needless
 from .test_compaction import BIG, bases, bytes_of, config, everything, fill, put
 from .test_restating import chat_of
 
+pytestmark = pytest.mark.slow
+
 POLICIES = [
     Retention(keep_last=1),
     Retention(keep_last=3),

@@ -20,6 +20,8 @@ from .affected import Plan, everything, looked_back, named, pointed_at, restate
 from .test_restating import TEXT, config, message, name, put, turn
 from .test_similar_writes import edited
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., EventLogSaver]
 KEPT = [TEXT * 10]
 

@@ -21,6 +21,8 @@ from ..eventlog.independent_reader import read_log
 from .affected import Plan, everything, named, pointed_at, restate, rows_at
 from .test_similar_writes import edited
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., EventLogSaver]
 TEXT = "The quick brown fox jumps over the lazy dog. " * 4
 

@@ -18,6 +18,8 @@ from langgraph_eventlog.eventlog.event import Kind, Prune
 from langgraph_eventlog.saver import EventLogSaver, Retention, doomed, retaining
 from langgraph_eventlog.saver.retaining import RetentionReport, apply_retention, doomed_by, preview_retention
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 NOW = 1_800_000_000_000_000
 DAY_US = 86_400_000_000

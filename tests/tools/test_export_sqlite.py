@@ -195,3 +195,8 @@ def test_an_export_of_nothing_is_an_empty_file_of_the_official_saver(tmp_path: P
     theirs = official(tmp_path / "out.sqlite")
     assert list(theirs.list(None)) == []
     theirs.conn.close()
+
+
+def test_a_file_for_another_saver_does_not_go_to_standard_output(run: Any, shop: Path, tmp_path: Path) -> None:
+    assert "--jsonl" in run("export", shop, "-", code=2).stderr
+    assert not (tmp_path / "-").exists()

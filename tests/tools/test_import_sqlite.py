@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -365,3 +366,19 @@ def test_without_the_official_savers_package_it_is_imported_but_not_compared(
     assert "pip install langgraph-checkpoint-sqlite" in said
     assert not (tmp_path / "agent.db").exists()
     assert "Appended" in run("import", official_shop, "agent.db", "--no-compare", PYTHONPATH=path).stdout
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE writes SET type = NULL WHERE rowid = (SELECT min(rowid) FROM writes)",
+        "UPDATE checkpoints SET type = NULL WHERE rowid = (SELECT min(rowid) FROM checkpoints)",
+        "UPDATE checkpoints SET thread_id = CAST(thread_id AS BLOB) WHERE rowid = (SELECT min(rowid) FROM checkpoints)",
+    ],
+)
+def test_what_the_official_saver_could_not_read_either_is_named(run: Any, official_shop: Path, change: str) -> None:
+    with contextlib.closing(sqlite3.connect(official_shop)) as connection, connection:
+        connection.execute(change)
+    said = run("import", official_shop, "new.db", code=3).stderr
+    assert official_shop.name in said
+    assert "cannot be imported" in said

@@ -218,4 +218,6 @@ def _checkpoint_line(connection: apsw.Connection, decoder: Decoder, found: Found
 
 def _field(name: str, value: Any, redaction: Redaction) -> Any:
     """Give a field of a checkpoint as its event shows it."""
-    return redaction.of_versions(value) if name in OWN_PLACE or name in FRAME else redaction.of_other({name: value})[name]
+    return (
+        redaction.of_versions(value) if name in OWN_PLACE or name in FRAME else redaction.of_other({name: value})[name]
+    )

@@ -124,7 +124,12 @@ class SqliteSource:
 
     def threads(self) -> Iterator[str]:
         """Give the threads' ids, the oldest first."""
-        return iter([thread_id for (thread_id,) in self._rows(_THREADS)])
+        found = [thread_id for (thread_id,) in self._rows(_THREADS)]
+        if other := [thread_id for thread_id in found if not isinstance(thread_id, str)]:
+            raise SourceError(
+                f"{self._snapshot.path} holds what cannot be imported: the thread id {other[0]!r} is not text"
+            )
+        return iter(found)
 
     def keys(self, thread_id: str) -> Sequence[SourceKey]:
         """Give what there is in a thread, in the order of checkpoint ids."""
@@ -139,6 +144,7 @@ class SqliteSource:
         path = "task_path" if self._has_task_path else "''"
         size, tasks = 0, dict[tuple[str, str], list[Write]]()
         for task_id, task_path, idx, channel, tag, value in self._rows(_WRITES % path, where):
+            self._check_texts(thread_id, key, tag, task_id, task_path, channel)
             data = _bytes(value)
             size += len(data)
             tasks.setdefault((task_id, task_path), []).append(Write(channel, idx, Whole(tag, data)))
@@ -149,10 +155,11 @@ class SqliteSource:
         if not key.is_there:
             return Taken(thread_id, key.checkpoint_ns, key.checkpoint_id, None, writes, None), size
         ((tag, blob, metadata),) = self._rows(_CHECKPOINT, where)
+        self._check_texts(thread_id, key, tag)
         blob = _bytes(blob)
         checkpoint = take_checkpoint_apart(
             self._serde,
-            Whole(str(tag), blob),
+            Whole(tag, blob),
             checkpoint_id=key.checkpoint_id,
             parent_id=key.parent_id,
             metadata=metadata_of(metadata, key.checkpoint_id),
@@ -160,6 +167,13 @@ class SqliteSource:
         size += len(blob) + len(metadata or b"")
         active_at = microseconds(checkpoint.frame.get("ts"))
         return Taken(thread_id, key.checkpoint_ns, key.checkpoint_id, checkpoint, writes, active_at), size
+
+    def _check_texts(self, thread_id: str, key: SourceKey, *found: Any) -> None:
+        if not all(isinstance(one, str) for one in (thread_id, key.checkpoint_ns, key.checkpoint_id, *found)):
+            raise SourceError(
+                f"{self._snapshot.path} holds what cannot be imported: of checkpoint {key.checkpoint_id!r} of thread "
+                f"{thread_id!r}, an id, a channel or the type of a value is not text"
+            )
 
     def check_unchanged(self) -> None:
         """Raise a SourceError if the file has been changed since it was opened."""

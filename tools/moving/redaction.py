@@ -37,8 +37,8 @@ class Redaction:
 
     Args:
         rules: each "channel:NAME" (all values of that channel: in checkpoints, in writes, and in what LangGraph's own
-            channels, what is sent to tasks, and metadata hold under that name) or "key:NAME" (whatever stands under that key, or in that
-            field of an object, at any depth; and the values of a channel of that name).
+            channels, what is sent to tasks, and metadata hold under that name) or "key:NAME" (whatever stands under
+            that key, or in that field of an object, at any depth; and the values of a channel of that name).
         salt: keep it secret; None: a random one, that nobody gets to know.
 
     Raises:
@@ -99,9 +99,7 @@ class _Redacting(Shower):
         of_sent: shows what is sent to a task.
     """
 
-    def __init__(
-        self, names: frozenset[str], redacted: Callable[[Any], Any], *, of_sent: Shower | None = None
-    ) -> None:
+    def __init__(self, names: frozenset[str], redacted: Callable[[Any], Any], *, of_sent: Shower | None = None) -> None:
         self._names = names
         self._redacted = redacted
         self._of_sent = of_sent

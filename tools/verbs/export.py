@@ -96,6 +96,8 @@ def command(
     misused = [name for name, given in only_jsonl.items() if given and not jsonl]
     if misused:
         raise ConfigError(f"{misused[0]} is for --jsonl")
+    if target == "-" and not jsonl:
+        raise ConfigError("a file for SqliteSaver cannot go to standard output: name one, or ask for --jsonl")
     if first is not None and last is not None and first > last:
         raise ConfigError(f"--from {first} is after --to {last}")
     selection = Selection(thread, first, last)
