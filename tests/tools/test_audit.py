@@ -102,7 +102,11 @@ def test_text_is_found_in_what_was_new_also_in_a_thread_that_was_deleted(json_of
     found = json_of("audit", shop, "--text", "HUNTER2", lines=True)
     assert {entry["thread_id"] for entry in found} == {"gone"}
     # The input, what was written of it, and the state that had it first: not every state that has it still.
-    assert [(entry["kind"], entry.get("step")) for entry in found] == [("put", -1), ("put_writes", None), ("put", 0)]
+    # Which of the last two comes first, LangGraph's threads decide.
+    kinds = [(entry["kind"], entry.get("step")) for entry in found]
+    assert kinds[0] == ("put", -1)
+    assert set(kinds[1:]) == {("put_writes", None), ("put", 0)}
+    assert len(kinds) == 3
     assert run("audit", shop, "--text", "no such text").stdout == ""
     [named] = json_of("audit", shop, "--text", "order 1", "--kind", "thread", lines=True)
     assert named["details"] == {"name": "Order 1", "metadata": {"customer": "c1", "hold": True}}
