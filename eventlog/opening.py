@@ -16,6 +16,7 @@ from .errors import ConfigError, LogDamagedError, LogOpenError, NotAnEventLogErr
 from .forking import opening_apart
 from .integrity import genesis_link
 from .sql import all_rows, one_row
+from .syncing import sync
 
 __all__ = [
     "APPLICATION_ID",
@@ -105,11 +106,7 @@ def _make_folders(folder: str) -> None:
         os.mkdir(folder, 0o700)
         os.chmod(folder, 0o700)  # whatever the umask took away
     with contextlib.suppress(OSError):  # not every system lets a folder be synced
-        descriptor = os.open(above, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(above)
 
 
 def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: int) -> None:

@@ -20,6 +20,7 @@ from .errors import ConfigError, LogBusyError, LogDamagedError, LogIOError, LogO
 from .looking import Found, look
 from .opening import absolute, check_schema, use_journal
 from .sql import the_row
+from .syncing import sync
 
 __all__ = ["rekey", "replace_log"]
 
@@ -114,7 +115,7 @@ def _alone(path: str, key: Key | None, busy_timeout_ms: int) -> Iterator[tuple[a
     def take_its_place(other: str) -> None:
         descriptors.append(os.open(path, os.O_RDWR))
         os.rename(other, path)
-        _sync(os.path.dirname(path))
+        sync(os.path.dirname(path))
         # Who opened the old file meanwhile waits for its lock. It is not to be found a log, nor to get a WAL, which
         # would lie beside the new one.
         os.pwrite(descriptors[0], bytes(_FIRST_PAGE_BYTES), 0)
@@ -165,7 +166,7 @@ def _copy(connection: apsw.Connection, path: str, new: Key | None) -> str:
         if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
             os.chown(copy, found.st_uid, found.st_gid)
         os.chmod(copy, stat.S_IMODE(found.st_mode))
-        _sync(copy)
+        sync(copy)
     return copy
 
 
@@ -207,11 +208,3 @@ def _remove(copy: str) -> None:
     for suffix in ("", "-journal", "-wal", "-shm"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(copy + suffix)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ..eventlog.event import Compaction, Kind, NewEvent
-from ..eventlog.sql import all_rows, one_row
 from ..projections.carrying import THREADS_A_CARRY, carry_threads
 from ..projections.reaching import Leaving
 from . import giving_back
@@ -25,18 +24,10 @@ from .restating import Restated, restate_affected
 from .retaining import RetentionReport, apply_retention
 from .retention import Retention
 
-__all__ = ["Compactor", "needs_compaction"]
+__all__ = ["Compactor"]
 
 _MAX_ROUNDS = 4
 _COMPLETE = "complete"
-# The index has what is about the whole log in the order of positions.
-_OF_THE_LOG = f"""
-SELECT position, kind FROM event
-WHERE stream IS NULL AND kind IN ({Kind.DELETE_FOR_RUNS}, {Kind.PRUNE}, {Kind.COMPACTION}) ORDER BY position DESC"""
-_DELETED_SINCE = """
-SELECT 1 FROM stream AS s CROSS JOIN event AS e ON e.stream = s.stream AND e.position > ?
-WHERE s.checkpoint_ns = '' AND NOT EXISTS (SELECT 1 FROM threads AS a WHERE a.thread = s.thread)
-AND e.kind = ? LIMIT 1"""
 
 
 def restate(core: Core, plan: Plan, pace: Pace, *, thorough: bool) -> Restated:
@@ -60,6 +51,7 @@ class Compactor:
         policy: what may be removed first; None: nothing.
         thorough: whether what is kept is stored anew wherever it refers to what is not.
         vacuum: whether the file is written anew at the end.
+        look_for_remains: whether the report says how many pages have some, for which the whole file is read.
         progress: is told how far it is.
         between: is called after each transaction, with what it did: "carried", "erased", "restated", "freed".
         stopped: asked after each transaction: True ends it there.
@@ -73,6 +65,7 @@ class Compactor:
         *,
         thorough: bool = True,
         vacuum: bool = False,
+        look_for_remains: bool = True,
         progress: ProgressTold | None = None,
         between: Callable[[str], None] | None = None,
         stopped: Callable[[], bool] = lambda: False,
@@ -83,6 +76,7 @@ class Compactor:
         self._policy = policy
         self._thorough = thorough
         self._vacuum = vacuum
+        self._looks_for_remains = look_for_remains
         self._progress = progress
         self._between = between or (lambda _: None)
         self._stopped = stopped
@@ -247,7 +241,9 @@ class Compactor:
         is_empty = giving_back.truncate(database, self._pace)
         if not is_empty:
             return None, False
-        return (0 if self._vacuum else giving_back.pages_with_remains(database)), True
+        if self._vacuum:
+            return 0, True
+        return (giving_back.pages_with_remains(database) if self._looks_for_remains else None), True
 
     def _is_stopped(self) -> bool:
         self._left |= self._stopped()
@@ -261,23 +257,3 @@ class Compactor:
 
 def _by_kind(kinds: Counter[int]) -> dict[Kind, int]:
     return {Kind(kind): count for kind, count in sorted(kinds.items()) if count}
-
-
-def needs_compaction(core: Core) -> bool:
-    """Tell, without going through the log, whether something was removed since a compaction was complete.
-
-    Or space is left to give back. It may say no where a thread was deleted and then begun anew by another process.
-    """
-    reader = core.log.reader
-    with core.log.database.reading() as connection:
-        if connection.pragma("freelist_count"):
-            return True
-        complete = 0
-        for position, kind in all_rows(connection, _OF_THE_LOG):
-            if kind != Kind.COMPACTION:
-                return True
-            found = reader.data(connection, position)
-            if found is not None and isinstance(found[1], Compaction) and found[1].policy.get(_COMPLETE):
-                complete = position
-                break
-        return one_row(connection, _DELETED_SINCE, (complete, int(Kind.DELETE_THREAD))) is not None

@@ -72,7 +72,10 @@ class Upkeep:
             refused = refused or not budget.take(size - spent)
             spent = size
 
-        compactor = Compactor(self._core, self._policy, thorough=deleted, between=between, stopped=stopped)
+        # Nobody reads its report.
+        compactor = Compactor(
+            self._core, self._policy, thorough=deleted, look_for_remains=False, between=between, stopped=stopped
+        )
         done = False
         try:
             if not refused:

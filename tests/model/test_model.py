@@ -6,6 +6,7 @@ EVENTLOG_MODEL_EXAMPLES=2000 (and EVENTLOG_MODEL_STEPS=80) look longer, from ano
 from __future__ import annotations
 
 import os
+import unittest
 from unittest import mock
 
 from hypothesis import HealthCheck, Phase, settings
@@ -43,21 +44,26 @@ TestInMemory = MemoryMachine.TestCase
 TestInMemory.settings = effort(10)
 
 
+def take_everything_apart(case: unittest.TestCase) -> None:
+    """Store all values as differences, however small, as long as a test runs."""
+    for module, name, value in [
+        (parts, "_MIN_BYTES_APART", 0),
+        (parts, "_MIN_BYTES_AN_ELEMENT", 0),
+        (encoding, "_MIN_FIELD_BYTES", 0),
+        (written, "_MIN_BYTES", 1),
+        (differences, "COST_OF_DIFFERENCE", -1_000),
+        (differences, "_MIN_PATCHED", 1),
+        (differences, "weight_of_difference", lambda _: 0),
+    ]:
+        patched = mock.patch.object(module, name, value)
+        patched.start()
+        case.addCleanup(patched.stop)
+
+
 class TestWithDifferences(SaverMachine.TestCase):
     """The same with everything taken apart, and stored as differences however small."""
 
     settings = effort(16)
 
     def setUp(self) -> None:
-        for module, name, value in [
-            (parts, "_MIN_BYTES_APART", 0),
-            (parts, "_MIN_BYTES_AN_ELEMENT", 0),
-            (encoding, "_MIN_FIELD_BYTES", 0),
-            (written, "_MIN_BYTES", 1),
-            (differences, "COST_OF_DIFFERENCE", -1_000),
-            (differences, "_MIN_PATCHED", 1),
-            (differences, "weight_of_difference", lambda _: 0),
-        ]:
-            patched = mock.patch.object(module, name, value)
-            patched.start()
-            self.addCleanup(patched.stop)
+        take_everything_apart(self)

@@ -11,7 +11,7 @@ from unittest import mock
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 from langgraph_eventlog.eventlog.event import NewEvent, Restate, put_of
-from langgraph_eventlog.saver import EventLogSaver, differences, encoding, parts, written
+from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.moving import merging
 from langgraph_eventlog.tools.moving.checking import check_provenance
 from langgraph_eventlog.tools.moving.extracting import extract
@@ -19,7 +19,7 @@ from langgraph_eventlog.tools.moving.merging import merge
 
 from .machine import SaverMachine
 from .moved import compare, keys_kept
-from .test_model import effort
+from .test_model import effort, take_everything_apart
 from .values import TARGETS, plans
 
 NAMES = sorted({str(thread) for thread in TARGETS})
@@ -117,15 +117,4 @@ class TestMovingDifferences(MovingMachine.TestCase):
     settings = effort(8)
 
     def setUp(self) -> None:
-        for module, name, value in [
-            (parts, "_MIN_BYTES_APART", 0),
-            (parts, "_MIN_BYTES_AN_ELEMENT", 0),
-            (encoding, "_MIN_FIELD_BYTES", 0),
-            (written, "_MIN_BYTES", 1),
-            (differences, "COST_OF_DIFFERENCE", -1_000),
-            (differences, "_MIN_PATCHED", 1),
-            (differences, "weight_of_difference", lambda _: 0),
-        ]:
-            patched = mock.patch.object(module, name, value)
-            patched.start()
-            self.addCleanup(patched.stop)
+        take_everything_apart(self)

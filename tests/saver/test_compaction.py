@@ -21,7 +21,7 @@ from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.projections.ids import to_key
 from langgraph_eventlog.projections.token_usage import TokenUsage
 from langgraph_eventlog.saver import CompactionReport, EventLogSaver, compacting, planning
-from langgraph_eventlog.saver.compacting import Compactor, needs_compaction
+from langgraph_eventlog.saver.compacting import Compactor
 from langgraph_eventlog.saver.pacing import Pace
 
 BIG = "k" * 500
@@ -275,7 +275,6 @@ def test_a_reader_that_stays_is_reported_and_the_next_is_complete(make_saver: An
         slept: list[float] = []
         report = engine(saver, pace=Pace(sleep=slept.append)).run()
         assert (report.complete, report.wal_bytes_after > 0, report.pages_with_remains) == (False, True, None)
-        assert needs_compaction(saver._core)
     report = saver.compact()
     assert (report.complete, report.wal_bytes_after, report.events_erased) == (True, 0, {})
 
@@ -481,7 +480,6 @@ def test_it_can_be_stopped_between_two_transactions(make_saver: Any) -> None:
     steps: list[str] = []
     report = engine(saver, between=steps.append, stopped=lambda: len(steps) >= 5, pace=stepping()).run()
     assert (len(steps), report.complete) == (5, False)
-    assert needs_compaction(saver._core)
     assert saver.compact().complete
 
 
@@ -748,23 +746,6 @@ def helpers() -> Any:
 
 
 # Whether it is worth it.
-
-
-def test_whether_there_is_something_to_do_can_be_told_without_looking_through_the_log(saver: EventLogSaver) -> None:
-    assert not needs_compaction(saver._core)
-    put(saver, "1", {"n": 1}, thread="a", run_id="r")
-    put(saver, "1", {"n": 1}, thread="b", run_id="s")
-    saver.register_thread("c")
-    assert not needs_compaction(saver._core)
-    for remove in (
-        lambda: saver.delete_thread("a"),
-        lambda: saver.delete_for_runs(["s"]),
-        lambda: saver.prune(["c"], strategy="delete"),
-    ):
-        remove()
-        assert needs_compaction(saver._core)
-        assert saver.compact().complete
-        assert not needs_compaction(saver._core)
 
 
 def test_progress_grows_to_the_end(saver: EventLogSaver) -> None:

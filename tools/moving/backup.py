@@ -20,6 +20,7 @@ from ...eventlog.errors import ConfigError, LogDamagedError, LogIOError, LogOpen
 from ...eventlog.event import Head
 from ...eventlog.log import EventLog
 from ...eventlog.opening import absolute
+from ...eventlog.syncing import sync
 
 __all__ = ["Backup", "backup"]
 
@@ -92,11 +93,11 @@ def backup(
         if verify:
             _verify(partial, key, head, told)
         os.chmod(partial, mode)
-        _sync(partial)
+        sync(partial)
         size = os.path.getsize(partial)
         _check_goal(source, goal, force=force)
         _rename(partial, goal, force=force)
-        _sync(os.path.dirname(goal))
+        sync(os.path.dirname(goal))
     return Backup(goal, head, size, verify)
 
 
@@ -178,11 +179,3 @@ def _failures_of_the_system(goal: str, partial: str) -> Iterator[None]:
         if isinstance(e, OSError):
             raise LogIOError(f"{goal} could not be written: {e}. Nothing was left there") from e
         raise
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

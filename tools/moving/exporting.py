@@ -15,6 +15,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ...eventlog.connection import file_uri
 from ...eventlog.errors import ConfigError, DecodingError, EncodingError
 from ...eventlog.sql import the_row
+from ...eventlog.syncing import sync
 from ...saver import EventLogSaver
 from .comparing import Difference, Place, compare
 from .errors import ExportError
@@ -171,9 +172,5 @@ def _compare(saver: EventLogSaver, path: Path, result: Exported, progress: Progr
 
 
 def _sync(path: Path) -> None:
-    for name in (path, path.resolve().parent):
-        descriptor = os.open(name, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync(path)
+    sync(path.resolve().parent)

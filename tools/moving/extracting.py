@@ -18,6 +18,7 @@ from ...eventlog.event import Head, NewEvent
 from ...eventlog.opening import absolute
 from ...eventlog.rekeying import replace_log
 from ...eventlog.sql import one_row
+from ...eventlog.syncing import sync
 from ...saver import EventLogSaver
 from ...saver.removing import Remover
 from .checking import check_provenance
@@ -165,27 +166,19 @@ def _folder_beside(path: str) -> Iterator[str]:
 def _place(made: str, path: str, key: str | bytes | None, *, force: bool) -> int:
     """Give the log that was made its name, when all of it is on the disk; give its size."""
     try:
-        _sync(made)
+        sync(made)
         size = os.stat(made).st_size
         if force and os.path.lexists(path):
             replace_log(path, made, key=key)
         else:
             # Unlike renaming, this never takes the place of something that has come to be there meanwhile.
             os.link(made, path)
-            _sync(os.path.dirname(path))
+            sync(os.path.dirname(path))
     except FileExistsError as e:
         raise ConfigError(f"{path} has come to be there meanwhile: choose another path") from e
     except OSError as e:
         raise LogIOError(f"{path} could not be written: {e}") from e
     return size
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def delete_extracted(source: EventLogSaver, extracted: Extracted) -> list[str]:
