@@ -81,7 +81,8 @@ class Chain(NamedTuple):
             run = Run(at, difference.prefix + len(inserted) + difference.suffix, self.keyframe, since)
             return Chain(self.keyframe, since, patches, run)
         assert self.run is not None
-        run = self.run._replace(at=base if self.run.at is None else self.run.at, steps=self.run.steps + 1)
+        begun, list_length, run_keyframe, run_since, steps = self.run
+        run = Run(base if begun is None else begun, list_length, run_keyframe, run_since, steps + 1)
         if Slice in map(type, inserted):
             return Chain(self.keyframe, self.since + weight_of_difference(difference), patches, run)
         # Nothing of it is read in vain, as long as the list keeps it.

@@ -116,22 +116,24 @@ def encode_patch(body: bytes, base: int, base_body: bytes, *, at_most: int) -> b
 
 
 def _record(size: int, bases: Collection[int], codec: int, dictionary: int, payload: bytes) -> bytes:
-    numbers = [size, len(bases)]
+    header = bytearray((_LAYOUT, codec, dictionary))
+    _put_varint(header, size)
+    _put_varint(header, len(bases))
     if bases:
         assert len(bases) <= MAX_BASES
         previous = 0
         for base in sorted(bases):
             assert base > previous
-            numbers.append(base - previous)
+            _put_varint(header, base - previous)
             previous = base
-    header = bytearray((_LAYOUT, codec, dictionary))
-    for number in numbers:
-        left = number
-        while left >= 0x80:
-            header.append(left & 0x7F | 0x80)
-            left >>= 7
-        header.append(left)
     return bytes(header) + payload
+
+
+def _put_varint(header: bytearray, number: int) -> None:
+    while number >= 0x80:
+        header.append(number & 0x7F | 0x80)
+        number >>= 7
+    header.append(number)
 
 
 def _compressed(body: bytes) -> tuple[int, int, bytes]:

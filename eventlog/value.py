@@ -46,7 +46,8 @@ class ValueFormatError(ValueError):
     """A stored value is not laid out as FORMAT.md says."""
 
 
-# Not frozen: a list has one for each of its elements, and a frozen one takes twice as long to make. Nobody changes one.
+# Not frozen: a list has one for each of its elements, each put makes several, and a frozen one takes two to three times as
+# long to make. Nobody changes one.
 @dataclass(slots=True, unsafe_hash=True)
 class Whole:
     """A value, or an element of one, as its serializer gave it: type tag and bytes."""
@@ -55,7 +56,7 @@ class Whole:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Slice:
     """An element whose bytes stand in a put_writes already: in the data of its write number `slot`."""
 
@@ -69,21 +70,21 @@ class Slice:
 Element = Whole | Slice
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Carried:
     """What the same channel holds in the put at position `base`, which stores it itself."""
 
     base: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class ListOf:
     """A list, by its elements."""
 
     elements: tuple[Element, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Splice:
     """The base's first `prefix` elements, the inserted ones, the base's last `suffix` elements."""
 
@@ -93,14 +94,14 @@ class Splice:
     suffix: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class DictOf:
     """A dict with str keys, by its items, in their order."""
 
     items: tuple[tuple[str, Element], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Edit:
     """The base's dict without the removed keys, the changed ones in place or at the end; then permuted, if need be."""
 
@@ -110,7 +111,7 @@ class Edit:
     order: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Patch:
     """Bytes: a zstd frame, with the base's data as raw-content dictionary; `size` is what it decompresses to."""
 

@@ -67,34 +67,39 @@ def express_all(
     """
     stored: list[tuple[str, Stored]] = []
     now: list[tuple[str, KnownValue]] = []
+    begun: list[int] = []
     size = own = 0
     bases: set[int] = set()
     for name, parts, before in values:
         size += parts.size
         if before is not None and known is not None and parts is before.parts:  # what most values are: seen at once
             base = known.position if before.at is None else before.at
-            stored.append((name, Carried(base)))
-            now.append((name, before if before.at is not None else before._replace(at=base)))
-            own += _BYTES_OF_CARRIED + len(name)
-            bases.add(base)
-            continue
-        value, then = express(parts, before, known)
+            value: Stored = Carried(base)
+            then = before if before.at is not None else KnownValue(base, parts, before.chain, before.read_bytes)
+        else:
+            value, then = express(parts, before, known)
         stored.append((name, value))
         now.append((name, then))
-        if isinstance(value, Carried):
+        kind = type(value)
+        if kind is Carried:
             own += _BYTES_OF_CARRIED + len(name)
-            bases.add(value.base)
-        elif isinstance(value, Splice | Edit | Patch):
-            own += weight_of_difference(value)
+            bases.add(value.base)  # type: ignore[union-attr]
+        elif kind is Splice or kind is Edit or kind is Patch:
+            own += weight_of_difference(value)  # type: ignore[arg-type]
             bases |= bases_of_value(value)
         else:
             own += parts.size
+        if then.at is None and then.chain.run is not None and then.chain.run.at is None:
+            begun.append(len(now) - 1)
     read_bytes = own
     if known is not None and bases:
         read_bytes += sum(map(known.written.bytes_at, bases)) + _read_before(values, stored, max(bases), known)
         if read_bytes > _MAX_READ_RATIO * size + _MIN_READ_BYTES:
             return express_all([(name, parts, None) for name, parts, _ in values], None)
-    return stored, [(name, _begun(then, read_bytes)) for name, then in now], read_bytes
+    for i in begun:
+        name, then = now[i]
+        now[i] = name, KnownValue(None, then.parts, then.chain, read_bytes)
+    return stored, now, read_bytes
 
 
 def _read_before(
@@ -109,13 +114,6 @@ def _read_before(
         if before is not None and isinstance(value, Splice) and newest == value.base != known.at(before):
             return before.read_bytes
     return known.read_bytes
-
-
-def _begun(value: KnownValue, read_bytes: int) -> KnownValue:
-    run = value.chain.run
-    if value.at is not None or run is None or run.at is not None:
-        return value
-    return value._replace(read_bytes=read_bytes)
 
 
 def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tuple[Stored, KnownValue]:
@@ -134,9 +132,9 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         and before.parts.form is parts.form
         and before.parts.cipher is parts.cipher
     ):
-        base = known.at(before)
+        base = known.position if before.at is None else before.at
         if _is_the_same(parts, before.parts):
-            return Carried(base), before._replace(at=base, parts=parts)
+            return Carried(base), KnownValue(base, parts, before.chain, before.read_bytes)
         difference = _difference(parts, before, base, known.written)
         if difference is not None:
             chain = before.chain.then(difference, base, len(before.parts.elements), None)
@@ -147,6 +145,8 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
             # they come to, which may have become smaller: so much more is read, and no more.
             if chain.since <= min(chain.keyframe, 2 * parts.size - chain.keyframe):
                 return difference, KnownValue(None, parts, chain, before.read_bytes)
+    if parts.form is Form.WHOLE:
+        return _in_full(parts), KnownValue(None, parts, Chain(parts.size))
     length = len(parts.elements) if parts.form is Form.LIST else None
     return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, length))
 
@@ -179,7 +179,7 @@ def _is_the_same(parts: Parts, before: Parts) -> bool:
 
 def _in_full(parts: Parts) -> Stored:
     if parts.form is Form.WHOLE:
-        return parts.stored(0) if parts.encrypted else parts.elements[0]
+        return parts.elements[0] if parts.cipher is None else parts.stored(0)
     elements = tuple(parts.stored(i) for i in range(len(parts.elements))) if parts.encrypted else parts.elements
     if parts.form is Form.LIST:
         return ListOf(elements)
