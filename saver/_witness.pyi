@@ -3,24 +3,23 @@ from typing import Any, final
 
 @final
 class Witness:
-    """Objects that were seen, one after the other, and that are held. Never changed; what it makes of itself shares."""
+    """Objects that were seen, one after the other, and are held. Usable from any thread.
+
+    Only ever added to: whoever shares it says how many of its objects are meant, the first.
+    """
 
     def __new__(cls, extra: Any, /) -> Witness:
         """Make one of no objects; `extra` is the descriptor of the slot in which pydantic keeps extras."""
 
-    def __len__(self) -> int:
-        """Give how many there are."""
+    def memory(self, count: int, /) -> int:
+        """Give about how many bytes so many of the objects take in memory, with all that they consist of."""
 
-    @property
-    def memory(self) -> int:
-        """About how many bytes they take in memory."""
-
-    def unchanged(self, elements: list[Any], unit: int, /) -> tuple[int, list[Any]]:
-        """Compare with what a list is at this moment, which others may be changing.
+    def unchanged(self, count: int, elements: list[Any], unit: int, /) -> tuple[int, list[Any]]:
+        """Compare so many of the objects with what a list is at this moment. Others may be changing both.
 
         Returns:
-            How many elements it begins with that are these very objects, as they were: all of these objects, or a
-            multiple of `unit`. And a copy of the list without those.
+            How many elements the list begins with that are these very objects, as they were: `count`, or else a
+            multiple of `unit`. And a copy of what follows them in the list.
         """
 
     def pack(
@@ -35,15 +34,15 @@ class Witness:
         """See objects, and pack their states, at one moment.
 
         Args:
-            kept: so many of these objects, the first, stay.
-            elements: what follows them: pydantic models, in a list that nobody else has.
+            kept: so many of the objects that were seen before come before them.
+            elements: pydantic models, in a list that nobody else has.
             types: of each, exactly.
-            packb: ormsgpack's; of C, since no Python code may run.
+            packb: ormsgpack's; a function of C, since no Python code may run.
             options: for `packb`.
 
         Returns:
-            The packed [[extra ...], [fields ...]], and a witness of the objects that stay and of these; None in its
-            place: one is not covered.
+            The packed [[extra ...], [fields ...]], and a witness of the objects that were kept and of these, maybe this
+            very one; None in its place if one of these is not covered.
 
         Raises:
             AttributeError: an object lacks what pydantic gives it.

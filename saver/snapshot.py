@@ -67,7 +67,7 @@ class Snapshot(NamedTuple):
         chunks: their packed states, one after the other, of `_CHUNK` elements each and the last of what is left, if all
             are objects that are covered and have no extras; None otherwise.
         packed: their packed states, None for those that are not covered, if there are no `chunks`; () otherwise.
-        witness: of all of the elements, as they were when these were their states; None: there is none.
+        witness: its first objects are the elements, as they were when these were their states; None: there is none.
     """
 
     types: tuple[type, ...]
@@ -81,7 +81,7 @@ class Snapshot(NamedTuple):
         beside = 100 + 16 * len(self.types)
         if self.chunks is None:
             return beside + sum(40 + len(state) for state in self.packed if state is not None)
-        held = 0 if self.witness is None else self.witness.memory
+        held = 0 if self.witness is None else self.witness.memory(len(self.types))
         return beside + 40 * len(self.chunks) + sum(map(len, self.chunks)) + held
 
     def states(self) -> Sequence[bytes | None]:
@@ -131,7 +131,7 @@ def unchanged(elements: list[Any], before: Snapshot | None) -> tuple[int, list[A
         others. Both are of one moment.
     """
     if before is not None and before.witness is not None:
-        kept, others = before.witness.unchanged(elements, _CHUNK)
+        kept, others = before.witness.unchanged(len(before.types), elements, _CHUNK)
         if kept and kept * _MOST_BESIDES >= len(others):
             return kept, others
     return (0, list(elements)) if is_worth_it(elements) else None
@@ -164,8 +164,7 @@ def _take_chunks(elements: list[Any], types: tuple[type, ...], before: Snapshot,
     full, open_ = divmod(kept, _CHUNK)  # if one is open, it is the last of all that were there before
     chunks = list(before.chunks[:full])
     first = before.chunks[full] if open_ else b""
-    # What was kept and is followed by nothing, though it was, is not worth a witness of its own.
-    witness = (before.witness if kept else NO_OBJECTS) if elements else None
+    witness = before.witness if kept else NO_OBJECTS
     start, end = 0, _CHUNK - open_
     while start < len(elements):
         earlier = before.chunks[len(chunks)] if len(chunks) < len(before.chunks) and not first else None

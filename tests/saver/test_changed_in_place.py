@@ -354,8 +354,8 @@ def test_it_is_not_changed_between_being_compared_and_being_serialised(
     changing.content = "second"
     expected, real = as_stored(state), parts.take
 
-    def take(value: list[Any], before: Any) -> Any:
-        taken = real(value, before)
+    def take(*given: Any) -> Any:
+        taken = real(*given)
         changing.content = "third"
         state.append(HumanMessage("too late"))
         return taken
