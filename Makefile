@@ -16,6 +16,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EDITABLE := --config-settings editable_mode=strict --editable
 PACKAGES := eventlog projections saver tools
 CODE := $(PACKAGES) tests
+# What is compiled when the packages are installed.
+COMPILED := $(wildcard $(PACKAGES:%=%/*.c))
 SOURCES := $(VENV)/sources.txt
 
 # For test-all-pythons: what is run with each version, and where versions are looked for.
@@ -92,18 +94,18 @@ $(SOURCES): FORCE | $(BIN)/python
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
 
-$(VENV)/demo.stamp: pyproject.toml $(SOURCES)
+$(VENV)/demo.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Installing ..."
 	@$(PIP) $(EDITABLE) ".[tools]"
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml $(SOURCES)
+$(VENV)/dev.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Installing, with what tests and checks need ..."
 	@$(PIP) $(EDITABLE) ".[tools,test,lint]"
 	@touch $@ $(VENV)/demo.stamp
 
 # Both builds are the module `apsw`: the plain one, which is a dependency, has to go first.
-$(ENCRYPTED)/dev.stamp: pyproject.toml $(SOURCES)
+$(ENCRYPTED)/dev.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Making $(ENCRYPTED) with $(CHOSEN) ..."
 	@$(CHOSEN) -m venv --clear $(ENCRYPTED)
 	@$(ENCRYPTED)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"
