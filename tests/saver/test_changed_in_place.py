@@ -22,7 +22,10 @@ from langgraph_eventlog.saver import EventLogSaver, differences, parts, written
 
 from .changing import SERDE, as_stored, change, change_list, elements, exact, odd
 
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+    pytest.mark.usefixtures("witnesses"),
+]
 TEXT = "The quick brown fox jumps over the lazy dog. " * 4
 TINY = 6_000
 Make = Callable[..., EventLogSaver]
