@@ -1,8 +1,8 @@
 """What is known of the checkpoints that were put last, so that the next put stores and serialises only what is new.
 
 Filled from what has been committed. Never holds bytes that another serializer made. Of objects that could change it
-holds none but messages and documents, in a witness, which tells whether they have: these are only looked at, by address,
-never handed out, never written to, and never serialised. What they take counts.
+holds messages and documents alone, in a witness, which tells whether they have changed: they are looked at, by address,
+and neither handed out, nor written to, nor serialised. What they take counts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a process keeps of what it has put and read: bytes, which never change, and what makes clones of objects.
 
 Bounded. Nothing in it is ever handed to a caller. Of what a caller has given, and may change, it holds messages and
-documents in a witness, for as long as the checkpoint is known: see whether they are the same ones, as they were.
+documents alone: to see, when they come again, whether they are the same ones, as they were.
 """
 
 from __future__ import annotations
