@@ -508,3 +508,26 @@ def test_what_is_known_is_not_packed_again(monkeypatch: pytest.MonkeyPatch) -> N
     known = take_apart(SERDE, values, "c", known)
     assert packed == [CHUNK, 4]
     assert [exact(SERDE.loads_typed((e.tag, e.data))) for e in known.elements] == [as_stored(v) for v in values]
+
+
+def test_what_a_message_holds_may_come_back_to_the_memory_when_it_is_let_go_of(make_saver: Any) -> None:
+    """A private attribute may be anything: its finaliser, too, may use the saver."""
+    saver = make_saver(synchronous="NORMAL", memory_bytes=150_000)
+    known, found = saver._core.memory.known, []
+
+    class Looking:
+        def __del__(self) -> None:
+            found.append([known.get((thread, "", "1"), saver.serde) is not None for thread in "ab"])
+
+    def put(thread: str, values: list[Any]) -> None:
+        where = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
+        saver.put(where, {"v": 4, "id": "1", "channel_values": {"x": values}}, {}, {})
+
+    values = [HumanMessage(f"{n} " + "text " * 200) for n in range(9)]
+    again = copy.deepcopy(values)
+    object.__setattr__(values[0], "__pydantic_private__", {"_looking": Looking()})
+    put("a", values)
+    del values
+    assert found == []
+    put("b", again)  # there is no room for both
+    assert found == [[False, True]]
