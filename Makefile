@@ -16,7 +16,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EDITABLE := --config-settings editable_mode=strict --editable
 PACKAGES := eventlog projections saver tools
 CODE := $(PACKAGES) tests
-# What is compiled when the packages are installed.
+# What is compiled when the packages are installed: into the folder that it is in.
 COMPILED := $(wildcard $(PACKAGES:%=%/*.c))
 SOURCES := $(VENV)/sources.txt
 
@@ -82,6 +82,7 @@ VERSION := import sys; print('%d.%d' % sys.version_info[:2])
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) $(ENCRYPTED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -f $(PACKAGES:%=%/*.so)
 
 $(BIN)/python:
 	@test -n "$(CHOSEN)" || { echo "This takes Python 3.11 or newer, with venv (on Debian: apt install python3-venv)." >&2; exit 1; }
@@ -90,7 +91,7 @@ $(BIN)/python:
 
 # Rewritten only when a file has come or gone.
 $(SOURCES): FORCE | $(BIN)/python
-	@find $(PACKAGES) -name __pycache__ -prune -o -type f -print | LC_ALL=C sort >$@.new
+	@find $(PACKAGES) -name __pycache__ -prune -o -type f ! -name '*.so' -print | LC_ALL=C sort >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
 
