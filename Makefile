@@ -16,6 +16,8 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 EDITABLE := --config-settings editable_mode=strict --editable
 PACKAGES := eventlog projections saver tools
 CODE := $(PACKAGES) tests
+# What is compiled when the packages are installed: into the folder that it is in.
+COMPILED := $(wildcard $(PACKAGES:%=%/*.c))
 SOURCES := $(VENV)/sources.txt
 
 # For test-all-pythons: what is run with each version, and where versions are looked for.
@@ -80,6 +82,7 @@ VERSION := import sys; print('%d.%d' % sys.version_info[:2])
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) $(ENCRYPTED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -f $(PACKAGES:%=%/*.so)
 
 $(BIN)/python:
 	@test -n "$(CHOSEN)" || { echo "This takes Python 3.11 or newer, with venv (on Debian: apt install python3-venv)." >&2; exit 1; }
@@ -88,22 +91,22 @@ $(BIN)/python:
 
 # Rewritten only when a file has come or gone.
 $(SOURCES): FORCE | $(BIN)/python
-	@find $(PACKAGES) -name __pycache__ -prune -o -type f -print | LC_ALL=C sort >$@.new
+	@find $(PACKAGES) -name __pycache__ -prune -o -type f ! -name '*.so' -print | LC_ALL=C sort >$@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 FORCE:
 
-$(VENV)/demo.stamp: pyproject.toml $(SOURCES)
+$(VENV)/demo.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Installing ..."
 	@$(PIP) $(EDITABLE) ".[tools]"
 	@touch $@
 
-$(VENV)/dev.stamp: pyproject.toml $(SOURCES)
+$(VENV)/dev.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Installing, with what tests and checks need ..."
 	@$(PIP) $(EDITABLE) ".[tools,test,lint]"
 	@touch $@ $(VENV)/demo.stamp
 
 # Both builds are the module `apsw`: the plain one, which is a dependency, has to go first.
-$(ENCRYPTED)/dev.stamp: pyproject.toml $(SOURCES)
+$(ENCRYPTED)/dev.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Making $(ENCRYPTED) with $(CHOSEN) ..."
 	@$(CHOSEN) -m venv --clear $(ENCRYPTED)
 	@$(ENCRYPTED)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"

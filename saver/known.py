@@ -1,6 +1,8 @@
 """What is known of the checkpoints that were put last, so that the next put stores and serialises only what is new.
 
-Filled from what has been committed. Never holds objects that could change, nor bytes that another serializer made.
+Filled from what has been committed. Never holds bytes that another serializer made. Of objects that could change it
+holds messages and documents alone, in a witness, which tells whether they have changed: they are looked at, by address,
+and neither handed out, nor written to, nor serialised. What they take counts.
 """
 
 from __future__ import annotations
@@ -110,27 +112,27 @@ class KnownCheckpoints:
 
     def get(self, key: Key, serde: SerializerProtocol, generation: int | None = None) -> Known | None:
         """Give what is known of a checkpoint under this very serializer, and not of an earlier generation."""
+        gone: list[Known] = []
         with self._lock:
             found = self._known.get(key)
             if found is None or found[0].serde is not serde:
                 return None
-            if is_earlier(found[0].generation, generation):
-                del self._known[key]
-                self._bytes -= found[1]
-                return None
-            self._known.move_to_end(key)
-            return found[0]
+            if not is_earlier(found[0].generation, generation):
+                self._known.move_to_end(key)
+                return found[0]
+            self._drop(key, gone)
+            return None
 
     def remember(self, key: Key, known: Known, *, parent: Key | None = None) -> None:
         """Take in what has been committed; it takes its parent's place."""
         size = known.memory
+        gone: list[Known] = []  # let go of without the lock: a message may hold anything, and that may come back here
         with self._lock:
             for replaced in (parent, key):
-                found = None if replaced is None else self._known.pop(replaced, None)
-                if found is not None:
-                    self._bytes -= found[1]
+                if replaced is not None and replaced in self._known:
+                    self._drop(replaced, gone)
             if size <= self._max_bytes:
-                self._add(key, known, size)
+                self._add(key, known, size, gone)
 
     def remember_written(
         self,
@@ -141,6 +143,7 @@ class KnownCheckpoints:
         again: Iterable[tuple[int, tuple[Any, ...]]] = (),
     ) -> None:
         """Take in a committed put_writes at a checkpoint. `again`: see `Written.add`."""
+        gone: list[Known] = []
         with self._lock:
             found = self._known.pop(key, None)
             if found is None:
@@ -148,11 +151,15 @@ class KnownCheckpoints:
             known, size = found
             self._bytes -= size
             more = known.written.add(data, position, again) if known.serde is serde else 0
-            self._add(key, known, size + more)
+            self._add(key, known, size + more, gone)
 
-    def _add(self, key: Key, known: Known, size: int) -> None:
+    def _add(self, key: Key, known: Known, size: int, gone: list[Known]) -> None:
         self._known[key] = known, size
         self._bytes += size
         while self._bytes > self._max_bytes:
-            _, (_, dropped) = self._known.popitem(last=False)
-            self._bytes -= dropped
+            self._drop(next(iter(self._known)), gone)
+
+    def _drop(self, key: Key, gone: list[Known]) -> None:
+        known, size = self._known.pop(key)
+        self._bytes -= size
+        gone.append(known)

@@ -1,6 +1,7 @@
 """What a process keeps of what it has put and read: bytes, which never change, and what makes clones of objects.
 
-Bounded. Holds nothing that can be changed and that a caller was given, or will be.
+Bounded. Nothing in it is ever handed to a caller. Of what a caller has given, and may change, it holds messages and
+documents alone: to see, when they come again, whether they are the same ones, as they were.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .pieces import MSGPACK, cut, list_of
 from .serialising import dump
-from .snapshot import Snapshot, common_prefix, is_worth_it, serialised_like, take, thaw
+from .snapshot import Snapshot, common_prefix, serialised_like, take, thaw, unchanged
 from .written import Written
 
 __all__ = [
@@ -126,9 +126,9 @@ def take_apart(
             return before
         return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_sizes=(getsizeof(value),))
     parts = None
-    if type(value) is list and is_worth_it(value):
+    if type(value) is list:
         try:
-            parts = _list_of_objects(inner, list(value), before, cipher, written)
+            parts = _list_of_objects(inner, value, before, cipher, written)
         except ValueError:  # something in it could be packed, and cannot be unpacked
             parts = None
     elif type(value) is dict and cipher is None:
@@ -172,20 +172,30 @@ def _list_of_objects(
         ValueError: an element's state cannot be read.
     """
     earlier = None if before is None else before.snapshot
-    snapshot = take(value, earlier)
-    kept = None if earlier is None else common_prefix(earlier, snapshot)
+    looked_at = unchanged(value, earlier)
+    if looked_at is None:
+        return None
+    seen, others = looked_at
+    snapshot = take(others, earlier, seen)
+    kept = None
+    if earlier is not None:
+        all_seen = seen == len(earlier.types) and snapshot.chunks is not None
+        kept = seen if seen and all_seen else common_prefix(earlier, snapshot)
     if before is None or earlier is None or kept is None:
         same = {} if before is None or earlier is None else _by_state(earlier, before.elements)
-        elements = _elements(serde, value, snapshot.types, snapshot.states(), same, written=written)
+        # Those that were seen before are known by their states: nothing has to be made of them.
+        known_by_state = [_NOTHING] * seen
+        elements = _elements(serde, known_by_state + others, snapshot.types, snapshot.states(), same, written=written)
         if elements is None:
             return None
         size, ends = weight(elements), None
     else:
-        if kept == len(value) == len(before.elements) and before.cipher is cipher:
-            return before
+        if kept == len(snapshot.types) == len(before.elements) and before.cipher is cipher:
+            # As it was, but in other objects: those are the ones that will come again.
+            return before if snapshot.witness is earlier.witness else before._replace(snapshot=snapshot, kept=(kept, 0))
         types = snapshot.types[kept:]
         states = snapshot.states_after(earlier) if types else ()
-        added = _elements(serde, value[kept:], types, states, {}, written=written)
+        added = _elements(serde, [_NOTHING] * len(types), types, states, {}, written=written)
         if added is None:
             return None
         elements, ends = before.elements[:kept] + added, (kept, 0)

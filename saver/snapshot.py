@@ -6,19 +6,26 @@ made of these very bytes. Equal bytes, and equal types, then mean an equal seria
 
 Only what is known to be nothing but its state is covered: LangChain's own messages and documents, and plain data. An
 element that holds anything else is serialised again each time.
+
+Packing everything that is known is most of what a put of a long chat does. So objects are witnessed when they are
+packed, where that is possible: those that a witness vouches for are not packed again, nor looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ormsgpack
 
 from .models import MODELS, make_model, serialised_with
 from .pieces import array_of, cut
+from .witness import NO_OBJECTS
 
-__all__ = ["Snapshot", "common_prefix", "is_worth_it", "serialised_like", "take", "thaw"]
+if TYPE_CHECKING:
+    from ._witness import Witness
+
+__all__ = ["Snapshot", "common_prefix", "is_worth_it", "serialised_like", "take", "thaw", "unchanged"]
 
 # With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
 # error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
@@ -60,19 +67,22 @@ class Snapshot(NamedTuple):
         chunks: their packed states, one after the other, of `_CHUNK` elements each and the last of what is left, if all
             are objects that are covered and have no extras; None otherwise.
         packed: their packed states, None for those that are not covered, if there are no `chunks`; () otherwise.
+        witness: its first objects are the elements, as they were when these were their states; None: there is none.
     """
 
     types: tuple[type, ...]
     chunks: tuple[bytes, ...] | None
     packed: tuple[bytes | None, ...] = ()
+    witness: Witness | None = None
 
     @property
     def memory(self) -> int:
-        """About how many bytes it takes in memory."""
+        """About how many bytes it takes in memory, and the elements, if it holds them."""
         beside = 100 + 16 * len(self.types)
         if self.chunks is None:
             return beside + sum(40 + len(state) for state in self.packed if state is not None)
-        return beside + 40 * len(self.chunks) + sum(map(len, self.chunks))
+        held = 0 if self.witness is None else self.witness.memory(len(self.types))
+        return beside + 40 * len(self.chunks) + sum(map(len, self.chunks)) + held
 
     def states(self) -> Sequence[bytes | None]:
         """Give each element's packed state; None: it is not covered.
@@ -100,6 +110,9 @@ class Snapshot(NamedTuple):
         return [_state(rest)] if added == 1 else _states(added, (rest, *more))
 
 
+_EMPTY = Snapshot((), ())
+
+
 def is_worth_it(elements: Sequence[Any]) -> bool:
     """Tell whether there are objects among them, which take long to serialise, and not too much else.
 
@@ -110,42 +123,88 @@ def is_worth_it(elements: Sequence[Any]) -> bool:
     return objects > 0 and objects * _MOST_BESIDES >= len(some)
 
 
-def take(elements: list[Any], before: Snapshot | None = None) -> Snapshot:
-    """Take a snapshot of a list that nobody else has. What is as it was `before` takes no more memory."""
+def unchanged(elements: list[Any], before: Snapshot | None) -> tuple[int, list[Any]] | None:
+    """Look at a list, which others may be changing, and whether it is worth it to take a snapshot; None: it is not.
+
+    Returns:
+        How many elements it begins with that provably are those of `before`, as they were then, and a copy of the
+        others. Both are of one moment.
+    """
+    if before is not None and before.witness is not None:
+        kept, others = before.witness.unchanged(len(before.types), elements, _CHUNK)
+        if kept and kept * _MOST_BESIDES >= len(others):
+            return kept, others
+    return (0, list(elements)) if is_worth_it(elements) else None
+
+
+def take(elements: list[Any], before: Snapshot | None = None, kept: int = 0) -> Snapshot:
+    """Take a snapshot of a list that nobody else has. What is as it was `before` takes no more memory.
+
+    Args:
+        elements: of the list, without those that were kept.
+        before: an earlier snapshot.
+        kept: how many the list begins with that are those of the earlier one, as `unchanged` gives it.
+    """
     types = tuple(map(type, elements))
+    if before is None or before.chunks is None:
+        before = _EMPTY
+    if kept == len(before.types) and kept and not types:
+        return before
     if MODELS.issuperset(types):
-        earlier = before.chunks or () if before is not None else ()
-        chunks = []
-        for i, start in enumerate(range(0, len(elements), _CHUNK)):
-            chunk = _pack_chunk(elements[start : start + _CHUNK], earlier[i] if i < len(earlier) else None)
-            if chunk is None:
-                break
-            chunks.append(chunk)
-        else:
-            return Snapshot(types, tuple(chunks))
-    return Snapshot(types, None, tuple(_pack(element) for element in elements))
+        taken = _take_chunks(elements, types, before, kept)
+        if taken is not None:
+            return taken
+    known = before.states()[:kept] if kept else ()
+    return Snapshot(before.types[:kept] + types, None, (*known, *map(_pack, elements)))
 
 
-def _pack_chunk(elements: list[Any], before: bytes | None) -> bytes | None:
-    """Give the states of objects, one after the other; None if one is not covered, or has extras.
+def _take_chunks(elements: list[Any], types: tuple[type, ...], before: Snapshot, kept: int) -> Snapshot | None:
+    """Take a snapshot of objects; None if one is not covered, or has extras."""
+    assert before.chunks is not None
+    full, open_ = divmod(kept, _CHUNK)  # if one is open, it is the last of all that were there before
+    chunks = list(before.chunks[:full])
+    first = before.chunks[full] if open_ else b""
+    witness = before.witness if kept else NO_OBJECTS
+    start, end = 0, _CHUNK - open_
+    while start < len(elements):
+        earlier = before.chunks[len(chunks)] if len(chunks) < len(before.chunks) and not first else None
+        try:
+            packed, witness = _pack_objects(elements[start:end], types[start:end], witness, kept + start)
+        except _CANNOT:
+            return None
+        states = _states_alone(packed, min(end, len(elements)) - start, earlier)
+        if states is None:
+            return None
+        chunks.append(first + states)
+        first, start, end = b"", end, end + _CHUNK
+    return Snapshot(before.types[:kept] + types, tuple(chunks), witness=witness)
+
+
+def _pack_objects(
+    elements: list[Any], types: tuple[type, ...], witness: Witness | None, seen: int
+) -> tuple[bytes, Witness | None]:
+    """Give [[extra ...], [state ...]], and a witness of these objects and of the first that another has seen."""
+    if witness is not None:
+        return witness.pack(seen, elements, types, ormsgpack.packb, _OPTIONS)
+    states = [element.__dict__ for element in elements]
+    extras = [element.__pydantic_extra__ for element in elements]
+    return ormsgpack.packb([extras, states], option=_OPTIONS), None
+
+
+def _states_alone(packed: bytes, count: int, before: bytes | None) -> bytes | None:
+    """Give the states of [[extra ...], [state ...]], one after the other; None if there are extras.
 
     Gives those `before` themselves if these are the same: then nothing is copied.
     """
-    try:
-        states = [element.__dict__ for element in elements]
-        extras = [element.__pydantic_extra__ for element in elements]
-        packed = ormsgpack.packb([extras, states], option=_OPTIONS)
-    except _CANNOT:
-        return None
-    # [[extra ...], [state ...]]: without extras, the first array is a byte for each. It comes first because bytes say
-    # what they are only when they are read from the beginning.
-    beginning = _BEGINNINGS[len(elements)]
+    # Without extras, the first array is a byte for each. It comes first because bytes say what they are only when they
+    # are read from the beginning.
+    beginning = _BEGINNINGS[count]
     if packed.startswith(beginning):
         if before is not None and len(packed) == len(beginning) + len(before) and packed.endswith(before):
             return before
         return packed[len(beginning) :]
-    header = len(_header(len(elements)))
-    end = 1 + header + len(elements)
+    header = len(_header(count))
+    end = 1 + header + count
     return None if packed[1 + header : end].strip(_EMPTY_MAP + _NIL) else packed[end + header :]
 
 

@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,20 @@ DATA = {
     "langgraph_eventlog/eventlog/FORMAT.md",
     "langgraph_eventlog/eventlog/dictionaries/1.zdict",
     "langgraph_eventlog/eventlog/schema.sql",
+    "langgraph_eventlog/saver/_witness.pyi",
     "langgraph_eventlog/tools/auditing/page.css",
     "langgraph_eventlog/tools/auditing/page.html",
     "langgraph_eventlog/tools/auditing/page.js",
     *(f"langgraph_eventlog/{folder}/py.typed" for folder in FOLDERS),
 }
+
+# What is compiled at installation, where there is a compiler.
+COMPILED = [f"langgraph_eventlog/saver/_witness{suffix}" for suffix in EXTENSION_SUFFIXES]
+HAS_COMPILER = (
+    shutil.which((os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]) is not None
+    and Path(sysconfig.get_paths()["include"], "Python.h").exists()
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+)
 
 # What is imported, and from where, by a program that only uses the checkpointer.
 USE_THE_SAVER = """
@@ -45,6 +56,7 @@ print(json.dumps({
     "shadowed": [n for n in ("eventlog", "projections", "saver", "tools", "tests") if importlib.util.find_spec(n)],
     "origin": langgraph_eventlog.saver.__file__,
     "langgraph": importlib.util.find_spec("langgraph.graph") is not None,
+    "witnesses": langgraph_eventlog.saver.witness.NO_OBJECTS is not None,
 }))
 """
 
@@ -64,9 +76,10 @@ with EventLogSaver("agent.db") as checkpointer:
 """
 
 
-def run(python: str | Path, *arguments: str | Path, cwd: Path) -> str:
-    """Run an interpreter without this one's environment; give what it prints."""
+def run(python: str | Path, *arguments: str | Path, cwd: Path, **more: str) -> str:
+    """Run an interpreter without this one's environment, or with `more`; give what it prints."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    environment |= more
     command = [str(python), *map(str, arguments)]
     result = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, encoding="utf-8", timeout=600, check=False
@@ -75,16 +88,32 @@ def run(python: str | Path, *arguments: str | Path, cwd: Path) -> str:
     return result.stdout
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel, built from a copy: what was built here before must not get into it."""
+def build(tmp_path_factory: pytest.TempPathFactory, **more: str) -> Path:
+    """Build a wheel, from a copy: what was built here before must not get into it."""
     source = tmp_path_factory.mktemp("source") / "project"
-    skip = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__")
+    skip = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "*.so", "*.pyd")
     shutil.copytree(ROOT, source, ignore=skip)
     out = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, source, cwd=out)
+    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", out, source, cwd=out, **more)
     (built,) = out.iterdir()
     return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel, as it is built here."""
+    return build(tmp_path_factory)
+
+
+def files(wheel: Path) -> set[str]:
+    """What a wheel installs."""
+    return {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+
+
+def modules() -> set[str]:
+    """What stands in the four folders, by the names under which it is installed."""
+    paths = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
+    return {f"langgraph_eventlog/{path.relative_to(ROOT).as_posix()}" for path in paths}
 
 
 @dataclass
@@ -110,13 +139,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 
 def test_the_wheel_holds_every_module_the_format_the_schema_and_nothing_else(wheel: Path) -> None:
-    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {
-        f"langgraph_eventlog/{path.relative_to(ROOT).as_posix()}"
-        for folder in FOLDERS
-        for path in (ROOT / folder).rglob("*.py")
-    }
-    assert names == modules | DATA
+    compiled = files(wheel).intersection(COMPILED)
+    assert len(compiled) == HAS_COMPILER
+    assert files(wheel) - compiled == modules() | DATA
+
+
+def test_without_a_compiler_the_wheel_holds_what_is_needed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert files(build(tmp_path_factory, CC="no-compiler-is-called-so")) == modules() | DATA
 
 
 def test_the_wheel_says_which_licence_and_python_it_has(wheel: Path) -> None:
@@ -130,6 +159,7 @@ def test_the_wheel_says_which_licence_and_python_it_has(wheel: Path) -> None:
 def test_the_saver_works_with_nothing_but_the_declared_dependencies(installed: Installed) -> None:
     assert installed.alone["langgraph"] is False  # or this would not show it
     assert str(installed.alone["origin"]).startswith(str(installed.prefix))
+    assert installed.alone["witnesses"] is HAS_COMPILER
 
 
 def test_nothing_is_importable_but_langgraph_eventlog(installed: Installed) -> None:

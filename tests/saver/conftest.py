@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointTuple
-from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.saver import EventLogSaver, snapshot
 
 
 class Twin:
@@ -149,3 +149,12 @@ def sync_twin(make_saver: Any) -> Twin:
     """A saver's sync methods, on a file."""
     saver: EventLogSaver = make_saver(synchronous="NORMAL")
     return Twin(saver)
+
+
+@pytest.fixture(params=["with witnesses", "without"])
+def witnesses(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a put knows of a list's objects: as where a compiler was there at installation, and as where none was."""
+    if request.param == "without":
+        monkeypatch.setattr(snapshot, "NO_OBJECTS", None)
+    elif snapshot.NO_OBJECTS is None:
+        pytest.skip("the module in C was not compiled")

@@ -22,7 +22,10 @@ from langgraph_eventlog.saver import EventLogSaver, differences, parts, written
 
 from .changing import SERDE, as_stored, change, change_list, elements, exact, odd
 
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+    pytest.mark.usefixtures("witnesses"),
+]
 TEXT = "The quick brown fox jumps over the lazy dog. " * 4
 TINY = 6_000
 Make = Callable[..., EventLogSaver]
@@ -354,8 +357,8 @@ def test_it_is_not_changed_between_being_compared_and_being_serialised(
     changing.content = "second"
     expected, real = as_stored(state), parts.take
 
-    def take(value: list[Any], before: Any) -> Any:
-        taken = real(value, before)
+    def take(*given: Any) -> Any:
+        taken = real(*given)
         changing.content = "third"
         state.append(HumanMessage("too late"))
         return taken

@@ -18,7 +18,10 @@ from langgraph_eventlog.saver.snapshot import Snapshot, common_prefix, take, tha
 
 from .changing import SERDE, Mine, change, change_list, elements, made, odd, plain
 
-pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Pydantic serializer warnings"),
+    pytest.mark.usefixtures("witnesses"),
+]
 TRIES = settings(
     max_examples=150, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
 )
