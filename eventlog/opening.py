@@ -41,6 +41,11 @@ _STATEMENT = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+# As SQLite keeps it: the text of each statement, without what surrounds it.
+_EXPECTED = {
+    found["name"]: (found["type"].lower(), found["table"] or found["name"], found["sql"])
+    for found in _STATEMENT.finditer(_SCHEMA)
+}
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
@@ -176,9 +181,11 @@ def check_schema(connection: apsw.Connection, *, path: str) -> None:
         LogDamagedError: one is missing or different: without its triggers, a log is not append-only.
     """
     rows = all_rows(connection, "SELECT type, name, tbl_name, sql FROM sqlite_schema")
-    found = {name: (kind, table, folded(sql or "")) for kind, name, table, sql in rows}
-    for name, entry in expected_schema().items():
-        if found.get(name) != entry:
+    found = {name: (kind, table, sql) for kind, name, table, sql in rows}
+    for name, (kind, table, sql) in _EXPECTED.items():
+        entry = found.get(name, (None, None, None))
+        # Mostly it is the same text.
+        if entry[:2] != (kind, table) or (entry[2] != sql and folded(entry[2] or "") != folded(sql)):
             what = "is missing" if name not in found else "is not what it should be"
             raise LogDamagedError(f"{path} is damaged, or was tampered with: {name} {what} in its schema")
 
@@ -186,11 +193,7 @@ def check_schema(connection: apsw.Connection, *, path: str) -> None:
 @lru_cache(maxsize=1)
 def expected_schema() -> dict[str, tuple[str, str, str]]:
     """Give the log's own tables, index and triggers: name to (type, table, SQL with its white space folded)."""
-    # As SQLite keeps it: the text of each statement, without what surrounds it.
-    return {
-        found["name"]: (found["type"].lower(), found["table"] or found["name"], folded(found["sql"]))
-        for found in _STATEMENT.finditer(_SCHEMA)
-    }
+    return {name: (kind, table, folded(sql)) for name, (kind, table, sql) in _EXPECTED.items()}
 
 
 def folded(sql: str) -> str:
