@@ -34,6 +34,9 @@ __all__ = [
 APPLICATION_ID = 0x4C474556  # "LGEV"
 FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
+# Of a new file. An append changes some ten pages, a few hundred bytes in each: half of SQLite's own 4,096 is half of
+# what is written into the WAL, and less that stays empty. With 1,024 too few records fit on a page.
+_PAGE_BYTES = 2_048
 
 _STATEMENT = re.compile(
     r"^(?P<sql>CREATE (?P<type>TABLE|INDEX|TRIGGER) (?P<name>\w+)"
@@ -125,6 +128,7 @@ def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: i
         apsw.BusyError: others kept it locked all the time.
     """
     deadline = time.monotonic() + timeout_ms / 1000
+    connection.pragma("page_size", _PAGE_BYTES)  # before anything is read; does nothing if the file is there already
     while True:
         try:
             connection.execute("BEGIN")
