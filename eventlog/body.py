@@ -6,7 +6,7 @@ Encoding asserts, since its input is our own; decoding checks every type, since 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from .event import (
     Carry,
@@ -34,6 +34,7 @@ from .plain import PlainDataError, pack, unpack
 from .value import Carried, Stored, ValueFormatError, Whole, bases_of_value, decode_value, encode_value
 
 __all__ = [
+    "FIRST_OF_PUT",
     "BodyFormatError",
     "bases_of",
     "beyond",
@@ -63,6 +64,10 @@ _KINDS: dict[type, Kind] = {
 }
 
 
+# Of the kinds that hold a checkpoint, which alone have bases, how many elements stand before those of the put. Numbers:
+# an enum's members take longer to look up than to compare, and reading one value may open forty records.
+FIRST_OF_PUT: Final[Mapping[int, int]] = {int(Kind.PUT): 0, int(Kind.RESTATE): 1}
+_PUT_WRITES = int(Kind.PUT_WRITES)
 _NO_BASES: frozenset[int] = frozenset()
 _NO_INDEX: Mapping[int, int] = {}
 
@@ -177,7 +182,7 @@ def unpack_body(kind: int, body: bytes, bases: tuple[int, ...]) -> list[Any]:
         _, length = _DECODERS[kind]
     except KeyError:
         raise BodyFormatError(f"kind {kind} is not known") from None
-    if bases and kind not in _REFERRING:
+    if bases and kind not in FIRST_OF_PUT:
         raise BodyFormatError("an event of its kind refers to nothing")
     try:
         array = _list(unpack(body))
@@ -215,15 +220,16 @@ def decode_field(kind: int, array: list[Any], bases: tuple[int, ...], field: Fie
         BodyFormatError: what stands in its place is not a value.
     """
     try:
-        if field.what == "write":
-            return _write_at(array, bases, field.key) if kind == Kind.PUT_WRITES else None
-        if kind not in _REFERRING:
+        what, key = field
+        if what == "write":
+            return _write_at(array, bases, key) if kind == _PUT_WRITES else None
+        first = FIRST_OF_PUT.get(kind)
+        if first is None:
             return None
-        first = 1 if kind == Kind.RESTATE else 0
-        if field.what == "channel":
-            value = _dict(array[first + 3]).get(field.key)
+        if what == "channel":
+            value = _dict(array[first + 3]).get(key)
             return None if value is None else decode_value(value, bases)
-        return decode_value(array[first + (4 if field.what == "channel_versions" else 5)], bases)
+        return decode_value(array[first + (4 if what == "channel_versions" else 5)], bases)
     except ValueFormatError as e:
         raise BodyFormatError(str(e)) from e
 
@@ -234,9 +240,9 @@ def decode_frame(kind: int, array: list[Any]) -> dict[str, Any]:
     Raises:
         BodyFormatError: what stands in its place is none.
     """
-    if kind not in _REFERRING:
+    if kind not in FIRST_OF_PUT:
         return {}
-    return _dict(array[7 if kind == Kind.RESTATE else 6])
+    return _dict(array[FIRST_OF_PUT[kind] + 6])
 
 
 def _write_at(array: list[Any], bases: tuple[int, ...], slot: Any) -> Stored | None:
@@ -297,9 +303,6 @@ def _copy(a: list[Any], _: tuple[int, ...]) -> Copy:
 def _ranges(value: Any) -> tuple[tuple[int, int], ...]:
     return tuple((_int(first), _int(last)) for first, last in _rows(value, 2))
 
-
-# Only these have bases.
-_REFERRING = (Kind.PUT, Kind.RESTATE)
 
 # Kind -> (decoder, least number of elements). Elements beyond those are a later version's.
 _DECODERS: dict[int, tuple[Callable[[list[Any], tuple[int, ...]], EventData], int]] = {

@@ -70,8 +70,8 @@ class Recent(Bounded[K, V]):
 
     def get(self, key: K) -> V | None:
         """Give the entry, None if it is in neither (any more)."""
-        found = super().get(key)
-        return found if found is not None or self._behind is None else self._behind.get(key)
+        found = self._entries.get(key)
+        return found if found is not None or self._behind is None else self._behind._entries.get(key)
 
     def get_all(self, keys: Iterable[K]) -> list[V | None]:
         """Do what `get` does, for several."""

@@ -19,8 +19,8 @@ from .encryption import Key
 __all__ = ["BusyHandler", "WalCheckpoints", "connect", "file_uri", "is_private"]
 
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
-# Four kilobytes each. So many at a time are folded in, which is SQLite's own setting; where that has not been enough,
-# readers are waited for.
+# Of two kilobytes each, or four in older files. So many at a time are folded in, which is SQLite's own setting; where
+# that has not been enough, readers are waited for.
 _WAL_PAGES_AT_A_TIME = 1_000
 _MANY_WAL_PAGES = _WAL_LIMIT_BYTES // 4096
 _WAIT_FOR_READERS_MS = 200

@@ -105,12 +105,8 @@ def chain_in_full(size: int, length: int | None, at: int | None = None) -> Chain
 
 def weight(elements: Iterable[Element]) -> int:
     """Give about how many bytes elements take in a record."""
-    total = 0
-    for e in elements:
-        total += COST_OF_ELEMENT
-        if type(e) is Whole:
-            total += len(e.data)
-    return total
+    sizes = [len(e.data) if type(e) is Whole else 0 for e in elements]
+    return sum(sizes) + COST_OF_ELEMENT * len(sizes)
 
 
 def weight_of_keys(keys: Iterable[str]) -> int:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from . import body as body_codec
 from . import record as record_codec
-from .body import BodyFormatError
+from .body import FIRST_OF_PUT, BodyFormatError
 from .errors import CorruptRecordError
 from .event import EventData, Field, Kind, PutWrites
 from .integrity import digest_of
@@ -25,9 +26,10 @@ _MEMORY_OF_RECORD = 2_000
 _MEMORY_OF_PART = 60
 # Smaller bodies have few parts, and counting those would take long beside unpacking them.
 _MIN_BYTES_COUNTED = 1_024
-# How many elements stand before those of the put, or put_writes, that is restated.
-_FIRST: dict[int, int] = {Kind.RESTATE: 1, Kind.RESTATE_WRITES: 2}
-_NESTING = (list, dict)  # isinstance() with a union is slow
+# Of the kinds that hold a checkpoint, or writes at one, how many elements stand before those of the put, or put_writes.
+_FIRST = {**FIRST_OF_PUT, int(Kind.PUT_WRITES): 0, int(Kind.RESTATE_WRITES): 2}
+_NESTING = frozenset((list, dict))
+_NO_CHANNELS: frozenset[Any] = frozenset()
 # Kind, stream, record and digest.
 RecordRow = tuple[int, int | None, bytes, bytes]
 
@@ -90,12 +92,12 @@ class OpenedRecord:
             self._array = body_codec.unpack_body(self._kind, body, self._bases)
         except (RecordFormatError, BodyFormatError) as e:
             raise CorruptRecordError(str(e), path=path, position=position) from e
-        self.is_put = self._kind in (Kind.PUT, Kind.RESTATE)
-        self.channels: Set[Any] = frozenset()
+        self.is_put = self._kind in FIRST_OF_PUT
+        self.channels: Set[Any] = _NO_CHANNELS
         self.derived: Any = None
         self.checkpoint_id: str | None = None
-        if self.is_put or self._kind in (Kind.PUT_WRITES, Kind.RESTATE_WRITES):
-            first = _FIRST.get(self._kind, 0)
+        first = _FIRST.get(self._kind)
+        if first is not None:
             found = self._array[first]
             self.checkpoint_id = found if type(found) is str else None
             if self.is_put and type(self._array[first + 3]) is dict:
@@ -173,11 +175,12 @@ def is_record_row(row: RecordRow) -> bool:
 def _parts_in(array: list[Any]) -> int:
     """Count what is in an array, however deep: what nobody has looked at may be nested."""
     count = 0
-    level: list[list[Any] | dict[Any, Any]] = [array]
+    level: list[Any] = [array]
     while level:
         count += sum(map(len, level))
-        inside = [part for parts in level for part in (parts.values() if isinstance(parts, dict) else parts)]
-        level = [part for part in inside if isinstance(part, _NESTING)]
+        inside = list(chain.from_iterable([parts.values() if type(parts) is dict else parts for parts in level]))
+        # By far the most are neither, and those of one level are mostly alike.
+        level = [part for part in inside if type(part) in _NESTING] if _NESTING & set(map(type, inside)) else []
     return count
 
 

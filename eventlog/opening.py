@@ -34,6 +34,9 @@ __all__ = [
 APPLICATION_ID = 0x4C474556  # "LGEV"
 FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
+# Of a new file. An append changes some ten pages, a few hundred bytes in each: half of SQLite's own 4,096 is half of
+# what is written into the WAL, and less that stays empty. With 1,024 too few records fit on a page.
+_PAGE_BYTES = 2_048
 
 _STATEMENT = re.compile(
     r"^(?P<sql>CREATE (?P<type>TABLE|INDEX|TRIGGER) (?P<name>\w+)"
@@ -41,6 +44,11 @@ _STATEMENT = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _SCHEMA = files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+# As SQLite keeps it: the text of each statement, without what surrounds it.
+_EXPECTED = {
+    found["name"]: (found["type"].lower(), found["table"] or found["name"], found["sql"])
+    for found in _STATEMENT.finditer(_SCHEMA)
+}
 
 
 def absolute(path: str | os.PathLike[str]) -> str:
@@ -120,6 +128,7 @@ def create(connection: apsw.Connection, *, path: str, now_us: int, timeout_ms: i
         apsw.BusyError: others kept it locked all the time.
     """
     deadline = time.monotonic() + timeout_ms / 1000
+    connection.pragma("page_size", _PAGE_BYTES)  # before anything is read; does nothing if the file is there already
     while True:
         try:
             connection.execute("BEGIN")
@@ -176,9 +185,11 @@ def check_schema(connection: apsw.Connection, *, path: str) -> None:
         LogDamagedError: one is missing or different: without its triggers, a log is not append-only.
     """
     rows = all_rows(connection, "SELECT type, name, tbl_name, sql FROM sqlite_schema")
-    found = {name: (kind, table, folded(sql or "")) for kind, name, table, sql in rows}
-    for name, entry in expected_schema().items():
-        if found.get(name) != entry:
+    found = {name: (kind, table, sql) for kind, name, table, sql in rows}
+    for name, (kind, table, sql) in _EXPECTED.items():
+        entry = found.get(name, (None, None, None))
+        # Mostly it is the same text.
+        if entry[:2] != (kind, table) or (entry[2] != sql and folded(entry[2] or "") != folded(sql)):
             what = "is missing" if name not in found else "is not what it should be"
             raise LogDamagedError(f"{path} is damaged, or was tampered with: {name} {what} in its schema")
 
@@ -186,11 +197,7 @@ def check_schema(connection: apsw.Connection, *, path: str) -> None:
 @lru_cache(maxsize=1)
 def expected_schema() -> dict[str, tuple[str, str, str]]:
     """Give the log's own tables, index and triggers: name to (type, table, SQL with its white space folded)."""
-    # As SQLite keeps it: the text of each statement, without what surrounds it.
-    return {
-        found["name"]: (found["type"].lower(), found["table"] or found["name"], folded(found["sql"]))
-        for found in _STATEMENT.finditer(_SCHEMA)
-    }
+    return {name: (kind, table, folded(sql)) for name, (kind, table, sql) in _EXPECTED.items()}
 
 
 def folded(sql: str) -> str:

@@ -146,7 +146,11 @@ ORDER BY h.stream, h.checkpoint_id LIMIT ?3"""
     _PLACES = """
 SELECT stream, checkpoint_id, position, applied FROM history NOT INDEXED WHERE (stream, checkpoint_id) > (?1, ?2)
 ORDER BY stream, checkpoint_id LIMIT ?3"""
-    # The row of an id, its parent's, and so on. NOT INDEXED: as above.
+    # The row of an id, and those below it: mostly, each is the parent of the one before.
+    _DOWN_FROM = f"""
+SELECT {COLUMNS} FROM history AS h NOT INDEXED
+WHERE h.stream = ?1 AND h.checkpoint_id <= ?2 ORDER BY h.checkpoint_id DESC LIMIT ?3"""
+    # The row of an id, its parent's, and so on, wherever they are. It takes three times as long for a row.
     _LINEAGE = f"""
 WITH RECURSIVE h AS (
   SELECT {COLUMNS}, 1 AS generation FROM history AS h NOT INDEXED WHERE h.stream = ?1 AND h.checkpoint_id = ?2
@@ -304,20 +308,28 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
         A few at first, and never very many: whoever stops somewhere has not read much more than needed.
         """
         seen = {row.checkpoint_id}
-        parent_id, size = row.parent_id, _FEW
-        while parent_id is not None and parent_id not in seen:
-            rows = all_rows(connection, self._LINEAGE, (row.stream, to_key(parent_id), size))
+        parent = None if row.parent_id is None else to_key(row.parent_id)
+        sql, size = self._DOWN_FROM, _FEW
+        while parent is not None:
+            rows = all_rows(connection, sql, (row.stream, parent, size))
             found = []
-            for ancestor in map(checkpoint_row, rows):
+            for one in rows:
+                if one[1] != parent:
+                    check_row(one, _TYPES)
+                    continue  # of another branch
+                ancestor = checkpoint_row(one)
                 if ancestor.checkpoint_id in seen:
+                    parent = None
                     break
                 seen.add(ancestor.checkpoint_id)
                 found.append(ancestor)
-            if found:
-                yield found
-            if len(found) < size:
+                parent = one[4]
+            if not found:
                 return
-            parent_id, size = found[-1].parent_id, _MANY
+            yield found
+            if 2 * len(found) < len(rows):
+                sql = self._LINEAGE
+            size = _MANY
 
 
 def checkpoint_row(row: tuple[Any, ...]) -> CheckpointRow:

@@ -50,6 +50,9 @@ _AT = "stream = ? AND checkpoint_id = ? AND applied = ? AND ordinal = ?"
 # How many checkpoints are asked for in one query: few forms of it, so that each is prepared once.
 _FEW = 16
 _MANY = 64
+# What is between the first and the last of several checkpoints is read up to so many rows, and so many for each.
+_AT_LEAST = 16
+_FOR_EACH = 3
 
 
 def _of_so_many(count: int) -> str:
@@ -93,6 +96,9 @@ CREATE TABLE pending_writes@ (
     _PAGE = f"""
 SELECT {_COLUMNS} FROM pending_writes WHERE (stream, checkpoint_id, applied, ordinal) > (?1, ?2, ?3, ?4)
 ORDER BY stream, checkpoint_id, applied, ordinal LIMIT ?5"""
+    _BETWEEN = f"""
+SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? AND checkpoint_id BETWEEN ? AND ?
+ORDER BY checkpoint_id, applied, ordinal LIMIT ?"""
     _OF_FEW = _of_so_many(_FEW)
     _OF_MANY = _of_so_many(_MANY)
     _OF_STREAM = f"SELECT {_COLUMNS} FROM pending_writes WHERE stream = ? ORDER BY checkpoint_id, applied, ordinal"
@@ -161,14 +167,28 @@ ORDER BY s.checkpoint_ns, w.checkpoint_id, w.applied, w.ordinal"""
         self, connection: apsw.Connection, stream: int, checkpoint_ids: Sequence[str]
     ) -> dict[str, list[WritesRow]]:
         """Do what `of` does for several checkpoints of a stream; those without writes are not in it."""
+        if not checkpoint_ids:
+            return {}
         found: dict[str, list[WritesRow]] = {}
-        size = _FEW if len(checkpoint_ids) <= _FEW else _MANY
-        sql = self._OF_FEW if size == _FEW else self._OF_MANY
-        for start in range(0, len(checkpoint_ids), size):
-            some = [to_key(checkpoint_id) for checkpoint_id in checkpoint_ids[start : start + size]]
-            # NULL is equal to nothing.
-            for row in map(_row, all_rows(connection, sql, (stream, *some, *[None] * (size - len(some))))):
-                found.setdefault(row.checkpoint_id, []).append(row)
+        keys = {to_key(checkpoint_id) for checkpoint_id in checkpoint_ids}
+        # Mostly they follow one another, and what is between them is asked for, too.
+        limit = _AT_LEAST + _FOR_EACH * len(keys)
+        rows = all_rows(connection, self._BETWEEN, (stream, min(keys), max(keys), limit))
+        if len(rows) == limit:
+            check_row(rows[-1], _TYPES)
+            last = rows.pop()[1]
+            rest = sorted(key for key in keys if key >= last)
+            rows = [row for row in rows if row[1] != last]
+            size = _FEW if len(rest) <= _FEW else _MANY
+            sql = self._OF_FEW if size == _FEW else self._OF_MANY
+            for start in range(0, len(rest), size):
+                some = rest[start : start + size]
+                # NULL is equal to nothing.
+                rows += all_rows(connection, sql, (stream, *some, *[None] * (size - len(some))))
+        for row in rows:
+            if row[1] in keys:
+                its = _row(row)
+                found.setdefault(its.checkpoint_id, []).append(its)
         return found
 
     def of_stream(self, connection: apsw.Connection, stream: int) -> list[WritesRow]:

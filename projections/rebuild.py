@@ -12,7 +12,8 @@ import apsw
 from ..eventlog.errors import CorruptRecordError, EventLogError, LogBusyError, LogDamagedError
 from ..eventlog.log import EventLog
 from ..eventlog.reader import Row
-from ..eventlog.sql import one_row, the_row
+from ..eventlog.space import rewrite
+from ..eventlog.sql import all_rows, one_row, the_row
 from ..eventlog.streams import StreamKeys
 from .builtin import BuiltIn
 from .metadata_index import KEY_DDL
@@ -79,8 +80,8 @@ def rebuild(log: EventLog, progress: Callable[[int, int], None] | None = None) -
         RebuildTakenOverError: another rebuild was begun.
         CorruptRecordError: an event cannot be read; the old tables stay.
 
-    Where the old tables are so damaged that SQLite cannot drop them, the whole file is written anew without them;
-    there are none then, until the new ones are complete.
+    Where the old tables are so damaged that SQLite cannot drop them, or not all of their pages, the whole file is
+    written anew without them; there may be none then, until the new ones are complete.
     """
     shadow = BuiltIn(log.reader, StreamKeys(), suffix=_SHADOW)
     token = int.from_bytes(os.urandom(6), "big")
@@ -111,6 +112,11 @@ def rebuild(log: EventLog, progress: Callable[[int, int], None] | None = None) -
             _drop(connection, _OLD)
     except LogDamagedError:
         _cut_out(log, _LEFTOVERS)
+    with contextlib.suppress(LogDamagedError):  # of the log itself: that is not for a rebuild to mend
+        with log.database.reading() as connection:
+            lost = _has_lost_pages(connection)
+        if lost:
+            rewrite(log.database)
     return generation
 
 
@@ -196,6 +202,11 @@ def _swap(connection: apsw.Connection, shadow: BuiltIn) -> int:
 def _drop(connection: apsw.Connection, suffix: str) -> None:
     for name in (*TABLES, *_RETIRED):
         connection.execute(f"DROP TABLE IF EXISTS {name}{suffix}")
+
+
+def _has_lost_pages(connection: apsw.Connection) -> bool:
+    """Tell whether the file has pages that are neither in use nor free: those that a damaged page of a table named."""
+    return any("never used" in str(text) for (text,) in all_rows(connection, "PRAGMA quick_check"))
 
 
 def _cut_out(log: EventLog, names: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
+from itertools import chain
 from typing import Any
 
 from ..eventlog.bounded import Bounded
@@ -41,12 +42,18 @@ class Clones:
         """About how many bytes they take."""
         return self._makers.used_bytes + self._seen.used_bytes
 
+    def settle(self) -> None:
+        """Take note of what was decoded lately: whoever is about to decode again has to know it by then."""
+        self._seen.settle()
+
     def maker(self, data: bytes) -> Maker | None:
         """Give what makes clones of what the bytes stand for, None if it has to be decoded."""
         return self._makers.get(data)
 
     def makers(self, several: Sequence[bytes]) -> list[Maker | None]:
         """Give the makers of several."""
+        if not self._makers.used_bytes:
+            return [None] * len(several)  # the first that a process reads: hashing it would take long for nothing
         return self._makers.get_all(several)
 
     def learn(self, several: Sequence[bytes], decoded: Sequence[Any], *, at_once: bool) -> None:
@@ -56,7 +63,9 @@ class Clones:
             several, decoded = [data for data, _ in small], [one for _, one in small]
         clonable = self._seen.get_all(several)
         if not at_once:
-            self._seen.add([data for data, known in zip(several, clonable, strict=True) if known is None], True)
+            self._seen.note([data for data, known in zip(several, clonable, strict=True) if known is None])
+            if not any(clonable):
+                return
         for data, one, known in zip(several, decoded, clonable, strict=True):
             if known or (at_once and known is None):
                 self._learn(data, one)
@@ -64,7 +73,7 @@ class Clones:
     def _learn(self, data: bytes, decoded: Any) -> None:
         found = maker_of(decoded, data)
         if found is None:
-            self._seen.add([data], False)
+            self._seen.add([data], clonable=False)
             return
         maker, containers = found
         size = max(_SIZE_FACTOR * len(data) + _SIZE_OF_MAKER, _SIZE_OF_CONTAINER * containers)
@@ -81,30 +90,59 @@ class _Seen:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._clonable: dict[bytes, bool] = {}
+        # Not hashed yet, which of a long list takes as long as anything here: for those who read once, in vain.
+        self._noted: list[list[bytes]] = []
+        self._noted_bytes = 0
         self._lock = threading.Lock()
-        self.used_bytes = 0
+        self._known_bytes = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """About how many bytes it takes."""
+        return self._known_bytes + self._noted_bytes
 
     def get_all(self, several: Sequence[bytes]) -> list[bool | None]:
-        """Tell of each whether there are clones; None: it was not seen."""
+        """Tell of each whether there are clones; None: it was not seen, or is not settled yet."""
+        if not self._clonable:
+            return [None] * len(several)
         return list(map(self._clonable.get, several))
 
-    def add(self, several: Sequence[bytes], clonable: bool) -> None:
+    def note(self, several: list[bytes]) -> None:
+        """Take in what was decoded, of which there may be clones; it is seen when this is settled."""
+        if not several:
+            return
+        size = self._size(several)
+        with self._lock:
+            self._noted.append(several)
+            self._noted_bytes += size
+        if self.used_bytes > self._max_bytes:
+            self.settle()
+
+    def settle(self) -> None:
+        """Have seen all that was noted."""
+        if not self._noted:
+            return
+        with self._lock:
+            noted, self._noted, self._noted_bytes = self._noted, [], 0
+        self.add(list(chain.from_iterable(noted)), clonable=True)
+
+    def add(self, several: Sequence[bytes], *, clonable: bool) -> None:
         """Take in what was decoded."""
         with self._lock:
             new = dict.fromkeys([data for data in several if data not in self._clonable])
             self._clonable.update(dict.fromkeys(several, clonable))
-            self.used_bytes += self._size(new)
-            if self.used_bytes > self._max_bytes:
+            self._known_bytes += self._size(new)
+            if self._known_bytes > self._max_bytes:
                 self._drop()
 
     def _drop(self) -> None:
         # A good part at once: the first of a dict is the slower to find, the more of them were deleted before.
         dropped = []
         for data in self._clonable:
-            if self.used_bytes <= self._max_bytes * 3 // 4:
+            if self._known_bytes <= self._max_bytes * 3 // 4:
                 break
             dropped.append(data)
-            self.used_bytes -= self._size((data,))
+            self._known_bytes -= self._size((data,))
         for data in dropped:
             del self._clonable[data]
 

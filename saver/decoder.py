@@ -18,6 +18,7 @@ __all__ = ["Decoder"]
 
 # Smaller elements are no messages.
 _MIN_BYTES_AN_ELEMENT = 64
+_ELEMENTS_A_PIECE = 32
 
 
 class Decoder:
@@ -82,9 +83,12 @@ class Decoder:
         return [next(rest) if maker is None else maker() for maker in makers]
 
     def _decoded(self, several: Sequence[bytes]) -> list[Any]:
-        # A msgpack array is its length and its elements: decoded in one piece, a list takes half as long as element by
-        # element.
-        decoded: list[Any] = load(self.serde, Whole(MSGPACK, array_of(len(several), several)))
+        # A msgpack array is its length and its elements: decoded in pieces, a list takes half as long as element by
+        # element. In one piece, it would be put together in memory that the process does not have yet.
+        decoded: list[Any] = []
+        for first in range(0, len(several), _ELEMENTS_A_PIECE):
+            some = several[first : first + _ELEMENTS_A_PIECE]
+            decoded += load(self.serde, Whole(MSGPACK, array_of(len(some), some)))
         return decoded
 
 

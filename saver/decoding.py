@@ -5,7 +5,7 @@ Gathering reads, within one read transaction; building decodes, outside of it. E
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -146,17 +146,7 @@ class Gatherer:
     def known(self, row: CheckpointRow, serde: SerializerProtocol) -> Known:
         """Give what is known of a checkpoint's values, for its child's to be differences to."""
         put, at = self.put_of(row), row.position
-        read: dict[int, int] = {at: self.opened(row).body_bytes}
-
-        def load(position: int, field: Field) -> Stored | None:
-            opened = self._open(position)
-            if opened is None:
-                return None
-            read[position] = opened.body_bytes
-            return opened.stored(field)
-
-        # One that remembers nothing: what is read for the checkpoint is to be counted.
-        resolver = Resolver(load, path=self._log.path)
+        resolver, read = self._counting(row)
 
         found = {
             name: (stored, resolver.channel(at, name, stored), resolver.chain(at, name, stored))
@@ -167,15 +157,38 @@ class Gatherer:
             "channel_versions": (put.channel_versions, resolver.channel_versions(at, put), versions),
             "versions_seen": (put.versions_seen, resolver.versions_seen(at, put), seen),
         }
-
-        def known(stored: Stored, value: Value, chain: Chain) -> KnownValue:
-            stored_at = stored.base if isinstance(stored, Carried) else at
-            return known_from_log(parts_of_value(value), chain, stored_at, read)
-
-        channels = {name: known(*one) for name, one in found.items()}
-        fields = {name: known(*one) for name, one in found_fields.items()}
+        channels = {name: _known(at, *one, read) for name, one in found.items()}
+        fields = {name: _known(at, *one, read) for name, one in found_fields.items()}
         generation: int = the_row(self._connection, _GENERATION)[0]
         return Known(serde, at, channels, fields, sum(read.values()), generation)
+
+    def known_channels(self, row: CheckpointRow, names: Set[str]) -> tuple[dict[str, KnownValue], int]:
+        """Give what is known of those of some channels that a checkpoint holds, and how many bytes are read for it."""
+        opened = self.opened(row)
+        if not opened.is_put or opened.channels.isdisjoint(names):
+            return {}, 0
+        at = row.position
+        resolver, read = self._counting(row)
+        stored = {name: value for name in names if (value := opened.stored(Field("channel", name))) is not None}
+        found = {
+            name: (value, resolver.channel(at, name, value), resolver.chain(at, name, value))
+            for name, value in stored.items()
+        }
+        return {name: _known(at, *one, read) for name, one in found.items()}, sum(read.values())
+
+    def _counting(self, row: CheckpointRow) -> tuple[Resolver, dict[int, int]]:
+        """Give what resolves a checkpoint's values, and the bytes of each event that it reads for that, as it does."""
+        read: dict[int, int] = {row.position: self.opened(row).body_bytes}
+
+        def load(position: int, field: Field) -> Stored | None:
+            opened = self._open(position)
+            if opened is None:
+                return None
+            read[position] = opened.body_bytes
+            return opened.stored(field)
+
+        # One that remembers nothing: what is read for the checkpoint is to be counted.
+        return Resolver(load, path=self._log.path), read
 
     def opened(self, row: CheckpointRow | WritesRow) -> OpenedRecord:
         """Read the record that a row points at, checked against the row."""
@@ -195,6 +208,11 @@ class Gatherer:
             path=self._log.path,
             position=row.position,
         )
+
+
+def _known(at: int, stored: Stored, value: Value, chain: Chain, read: Mapping[int, int]) -> KnownValue:
+    stored_at = stored.base if isinstance(stored, Carried) else at
+    return known_from_log(parts_of_value(value), chain, stored_at, read)
 
 
 def _load(open_record: Callable[[int], OpenedRecord | None], position: int, field: Field) -> Stored | None:

@@ -63,7 +63,10 @@ class Memory:
 
         With `at_once`, an object is expected to be needed again when it is decoded first.
         """
-        return Decoder(serde, self._clones_of(serde), at_once=at_once)
+        clones = self._clones_of(serde)
+        if clones is not None:
+            clones.settle()
+        return Decoder(serde, clones, at_once=at_once)
 
     def _clones_of(self, serde: SerializerProtocol) -> Clones | None:
         if not isinstance(serde, JsonPlusSerializer) or type(serde) is not JsonPlusSerializer:

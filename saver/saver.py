@@ -47,6 +47,7 @@ from .known import Key, Known
 from .listing import Listing
 from .removing import Decide, Remover
 from .retention import Retention
+from .seeds import snapshots_alone, with_seeds
 from .similar import likeness
 from .threads import ThreadMethods
 from .verifying import affected_checkpoints
@@ -179,6 +180,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         known = None if before is None else self._known(before, address, serde, generation)
         looks = 0
         while True:
+            if known is not None:
+                known = self._with_seeds(known, address, checkpoint)
             encoded = encode_put(serde, config, address, checkpoint, metadata, known=known)
             try:
                 recorded = yield encoded.event
@@ -214,6 +217,21 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         if known is not None:
             self._core.memory.known.remember(key, known)
         return known
+
+    def _with_seeds(self, known: Known, address: Address, checkpoint: Checkpoint) -> Known:
+        """Add the snapshots that those of a checkpoint, if it has some, can be compared with; they are in the log."""
+        alone = snapshots_alone(checkpoint.get("channel_values") or {}, known)
+        if not alone:
+            return known
+        try:
+            with self.log.database.reading() as connection:
+                row = self._find(connection, address)
+                if row is None:
+                    return known
+                generations = self._core.views.history.generations(connection, row)
+                return with_seeds(known, self._gatherer(connection), generations, alone)
+        except CorruptRecordError:
+            return known
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""

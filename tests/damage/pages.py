@@ -26,7 +26,7 @@ from langgraph_eventlog.projections.rebuild import TABLES
 from langgraph_eventlog.saver import EventLogSaver
 from logs import Seen, Truth, golden, make
 
-PAGE = 4096
+PAGE = 2048
 HEADER = 100
 HANG_S = 60
 MEMORY_BYTES = 512 * 1024 * 1024

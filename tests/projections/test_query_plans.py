@@ -30,6 +30,7 @@ PAGES = {
     "History.page_by_run_id": "h USING INDEX sqlite_autoindex_history_3 (run_id=? AND (checkpoint_id,stream)<(?,?))",
     "History.page_by_source": "h USING INDEX sqlite_autoindex_history_4 (source=? AND (checkpoint_id,stream)<(?,?))",
     "History.page_by_step": "h USING INDEX sqlite_autoindex_history_5 (step=? AND (checkpoint_id,stream)<(?,?))",
+    "History.down_from": "h USING PRIMARY KEY (stream=? AND checkpoint_id<?)",
     "History.lineage": "h USING PRIMARY KEY (stream=? AND checkpoint_id=?)",
     "History.of_run": "h USING INDEX sqlite_autoindex_history_3 (run_id=?)",
     "MetadataIndex.page": "m USING PRIMARY KEY (name=? AND value=? AND (checkpoint_id,stream)<(?,?))",

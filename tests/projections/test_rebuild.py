@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -241,6 +242,29 @@ def test_a_damaged_event_stops_it_and_the_old_tables_stay(make_saver: Callable[.
     assert steps.tables(saver.log) == before
     steps.put(saver, "5")
     assert len(saver.get_tuple(steps.config(id="4")).checkpoint["channel_values"]) == 1  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["history", "sqlite_autoindex_history_2", "pending_writes"])
+def test_after_the_page_that_names_others_was_lost_a_rebuild_leaves_none_behind(
+    make_saver: Callable[..., EventLogSaver], steps: Any, name: str
+) -> None:
+    with make_saver(synchronous="NORMAL") as saver:
+        for n in range(200):
+            steps.put(saver, f"{n:06}", {"x": n})
+            steps.write(saver, f"{n:06}", [("x", n)])
+        before = steps.tables(saver.log)
+    with closing(apsw.Connection(saver.path)) as connection:
+        (pages,) = connection.execute("SELECT count(*) FROM dbstat WHERE name = ?", (name,)).fetchone()
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
+        size = connection.pragma("page_size")
+    assert pages > 3
+    with Path(saver.path).open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\x0a" + bytes(4) + size.to_bytes(2, "big") + bytes(size - 7))  # as if nothing had ever been in it
+    saver = make_saver()
+    saver.rebuild()
+    assert steps.tables(saver.log) == before
+    assert list(saver.verify()) == []
 
 
 def test_after_an_erasure_a_rebuild_gives_the_same_tables(make_saver: Callable[..., EventLogSaver], steps: Any) -> None:

@@ -126,6 +126,38 @@ def test_beyond_the_seed_no_record_is_read_and_few_rows(make_saver: Any, opened:
     assert sum(sizes) == 399
 
 
+@pytest.mark.parametrize("branches", [2, 3, 7])
+def test_a_path_is_found_among_other_branches(make_saver: Any, queries: Counter[str], branches: int) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    parents: list[str | None] = [None] * branches
+    for n in range(400):
+        branch = n % branches
+        config = put(saver, f"{n:06}", parents[branch], {})
+        saver.put_writes(config, [("d", n)], f"task {n}")
+        parents[branch] = f"{n:06}"
+    queries.clear()
+    for last in parents:
+        config = {"configurable": CONFIG["configurable"] | {"checkpoint_id": last}}
+        found = saver.get_delta_channel_history(config=config, channels=["d"])["d"]
+        assert [write[2] for write in found["writes"]] == list(
+            range(int(last or 0) % branches, int(last or 0), branches)
+        )
+    assert queries["history"] <= 10 * branches
+    assert queries["pending_writes"] <= 14 * branches
+
+
+def test_a_path_whose_ids_are_in_any_order_is_found(make_saver: Any) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    ids = [f"{n:06}" for n in range(150)]
+    random.Random(5).shuffle(ids)
+    for n, (parent, id) in enumerate(zip([None, *ids], ids, strict=False)):
+        saver.put_writes(put(saver, id, parent, {}), [("d", n)], "task")
+    for n in (149, 100, 1, 0):
+        config = {"configurable": CONFIG["configurable"] | {"checkpoint_id": ids[n]}}
+        found = saver.get_delta_channel_history(config=config, channels=["d"])["d"]
+        assert [write[2] for write in found["writes"]] == list(range(n))
+
+
 def test_a_listing_asks_for_the_writes_of_a_page_at_once(make_saver: Any, queries: Counter[str]) -> None:
     saver = make_saver(synchronous="NORMAL")
     fill(saver, 200)
@@ -167,6 +199,21 @@ def test_writes_of_several_checkpoints_are_those_of_each(make_saver: Any) -> Non
             expected = {id: rows for id in some if (rows := table.of(connection, 1, id))}
             assert table.of_several(connection, 1, some) == expected
         assert table.of_several(connection, 2, ids) == {}
+
+
+@pytest.mark.parametrize("tasks", [1, 3, 10, 40])
+@pytest.mark.parametrize("apart", [1, 2, 30])
+def test_writes_of_several_checkpoints_are_those_of_each_however_many(make_saver: Any, tasks: int, apart: int) -> None:
+    saver = make_saver(":memory:", synchronous="NORMAL")
+    for n in range(70):
+        config = {"configurable": CONFIG["configurable"] | {"checkpoint_id": f"{n:06}"}}
+        for task in range(tasks if n % 3 else 1):
+            saver.put_writes(config, [("d", n)], f"task {task}")
+    table = saver._core.views.pending_writes
+    ids = [f"{n:06}" for n in range(0, 75, apart)]
+    with saver.log.database.reading() as connection:
+        expected = {id: rows for id in ids if (rows := table.of(connection, 1, id))}
+        assert table.of_several(connection, 1, ids) == expected
 
 
 @pytest.mark.parametrize("memory_bytes", [0, 100_000])

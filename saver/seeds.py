@@ -1,0 +1,57 @@
+"""What a delta channel's snapshot is compared with: the one before, which an ancestor holds, and not the parent.
+
+Between two snapshots no checkpoint holds the channel. Each snapshot holds all that the one before did, so that storing
+each in full would make a file grow with the square of its thread's length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from ..projections.history import CheckpointRow
+from .decoding import Gatherer
+from .known import Known, KnownValue
+
+__all__ = ["snapshots_alone", "with_seeds"]
+
+# Of so many ancestors at most: it is a search that a put waits for.
+_MOST_ANCESTORS = 1_024
+
+
+def snapshots_alone(values: Mapping[Any, Any], known: Known) -> set[str]:
+    """Name the channels of a checkpoint whose values are snapshots, and of which the parent has none."""
+    if _DeltaSnapshot not in set(map(type, values.values())):
+        return set()  # as nearly always
+    return {
+        name
+        for name, value in list(values.items())
+        if type(value) is _DeltaSnapshot and isinstance(name, str) and name not in known.channels
+    }
+
+
+def with_seeds(
+    known: Known, gatherer: Gatherer, generations: Iterable[Sequence[CheckpointRow]], channels: set[str]
+) -> Known:
+    """Give what is known of a parent, and of channels that it does not hold, what its nearest ancestor has that does.
+
+    Raises:
+        CorruptRecordError: something on the way is damaged.
+    """
+    found: dict[str, KnownValue] = {}
+    wanted, looked_at, read_bytes = set(channels), 0, known.read_bytes
+    for rows in generations:
+        for row in rows:
+            more, size = gatherer.known_channels(row, wanted)
+            found |= more
+            read_bytes += size
+            wanted -= more.keys()
+            if not wanted:
+                break
+        looked_at += len(rows)
+        if not wanted or looked_at >= _MOST_ANCESTORS:
+            break
+    return replace(known, channels={**known.channels, **found}, read_bytes=read_bytes) if found else known
