@@ -24,7 +24,7 @@ from langgraph_eventlog.eventlog import (
 )
 from langgraph_eventlog.saver import EventLogSaver
 
-TABLES = ("history", "pending_writes", "threads", "metadata_index")
+TABLES = ("history", "history_recent", "pending_writes", "threads", "metadata_index")
 
 
 def config(thread: str = "t", id: str | None = None, ns: str = "") -> Any:

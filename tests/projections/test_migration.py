@@ -12,11 +12,12 @@ from langgraph_eventlog.eventlog import LogDamagedError, LogOpenError, NewerForm
 from langgraph_eventlog.projections.history import History
 from langgraph_eventlog.projections.metadata_index import MetadataIndex
 from langgraph_eventlog.projections.pending_writes import PendingWrites
+from langgraph_eventlog.projections.recent import Recent
 from langgraph_eventlog.projections.table import Table
 from langgraph_eventlog.projections.threads import Threads
 from langgraph_eventlog.saver import EventLogSaver
 
-each_table = pytest.mark.parametrize("table", [History, PendingWrites, Threads, MetadataIndex])
+each_table = pytest.mark.parametrize("table", [History, Recent, PendingWrites, Threads, MetadataIndex])
 
 
 def make_newer(monkeypatch: pytest.MonkeyPatch, table: type[Table]) -> None:

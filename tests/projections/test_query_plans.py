@@ -11,13 +11,14 @@ import pytest
 from langgraph_eventlog.projections.history import History
 from langgraph_eventlog.projections.metadata_index import MetadataIndex
 from langgraph_eventlog.projections.pending_writes import PendingWrites
+from langgraph_eventlog.projections.recent import Recent
 from langgraph_eventlog.projections.table import Table
 from langgraph_eventlog.projections.threads import Threads
 from langgraph_eventlog.saver import EventLogSaver
 
 STATEMENTS = {
     f"{table.__name__}.{name.lstrip('_').lower()}": sql
-    for table in (History, PendingWrites, Threads, MetadataIndex)
+    for table in (History, Recent, PendingWrites, Threads, MetadataIndex)
     for name, sql in vars(table).items()
     if name.isupper() and isinstance(sql, str) and not name.startswith("_FROM")
 }
