@@ -19,8 +19,8 @@ __all__ = ["COLUMNS_DDL", "SETTLED_EVERY", "Recent", "of_both"]
 
 # At each position that is a multiple of this, before the event there: a page or a few are cheap to read through.
 SETTLED_EVERY = 64
-# All others may change rows of `history`; or say that events are gone, which a rebuild then does not come by: from there
-# on both are as they were.
+# All others may change rows of `history`, or say that events are gone: without those a rebuild may settle later than it
+# was done then, but no later than here.
 _ADDING = frozenset({Put, PutWrites, Thread})
 
 COLUMNS_DDL = """
