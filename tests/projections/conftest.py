@@ -107,6 +107,7 @@ class Steps:
         saver.log.append(NewEvent(Carry("someone else's", {"any": "thing"})))
         saver.log.append(NewEvent(Import({"from": "elsewhere"}, ((1, 2),), 1, 1)))
         saver.log.append(NewEvent(Compaction({"keep": "all"}, (), 0)))
+        self.put(saver, "5", {"x": 5}, thread="a", metadata={"thread_id": "a"})
 
     @staticmethod
     def restate(saver: EventLogSaver, thread: str, *, hidden: bool) -> None:

@@ -55,7 +55,11 @@ def test_a_file_of_the_older_version_is_rebuilt_when_it_is_opened(
 
 @each_table
 def test_an_empty_file_of_the_older_version_is_rebuilt_as_well(
-    monkeypatch: pytest.MonkeyPatch, make_saver: Callable[..., EventLogSaver], steps: Any, table: type[Table]
+    monkeypatch: pytest.MonkeyPatch,
+    make_saver: Callable[..., EventLogSaver],
+    steps: Any,
+    settle: Callable[[EventLogSaver], None],
+    table: type[Table],
 ) -> None:
     """A program that only set it up."""
     make_saver(indexed_metadata=["a"]).close()
@@ -63,6 +67,8 @@ def test_an_empty_file_of_the_older_version_is_rebuilt_as_well(
     saver = make_saver()
     steps.put(saver, "1", metadata={"a": 1})
     steps.write(saver, "1", [("x", 1)])
+    if table is History:
+        settle(saver)
     assert extras(saver, table) == {(7,)}
 
 

@@ -16,17 +16,13 @@ from langgraph_eventlog.projections.recent import SETTLED_EVERY
 from langgraph_eventlog.saver import EventLogSaver
 
 Make = Callable[..., EventLogSaver]
+Settle = Callable[[EventLogSaver], None]
 TABLES = ("history", "history_recent")
 
 
 def ids(saver: EventLogSaver, table: str) -> list[str]:
     with saver.log.database.reading() as connection:
         return [from_key(key) for (key,) in connection.execute(f"SELECT checkpoint_id FROM {table} ORDER BY position")]
-
-
-def settle(saver: EventLogSaver) -> None:
-    """By an event that changes nothing."""
-    saver.log.append(NewEvent(Import({"from": "nowhere"}, (), 0, 0)))
 
 
 def put(saver: EventLogSaver, steps: Any, n: int, **more: Any) -> None:
@@ -110,7 +106,7 @@ OTHERS: dict[str, Callable[[EventLogSaver, Any], Any]] = {
     "restate": lambda saver, steps: steps.restate(saver, "t", hidden=True),
     "restate_writes": lambda saver, steps: steps.restate_writes(saver, "t"),
     "carry": lambda saver, steps: saver.log.append(NewEvent(Carry("threads", [["t", 1, 2]]))),
-    "import": lambda saver, steps: settle(saver),
+    "import": lambda saver, steps: saver.log.append(NewEvent(Import({}, (), 0, 0))),
     "compaction": lambda saver, steps: saver.log.append(NewEvent(Compaction({}, (), 0))),
 }
 
@@ -118,7 +114,7 @@ OTHERS: dict[str, Callable[[EventLogSaver, Any], Any]] = {
 @pytest.mark.parametrize("settled", [False, True], ids=["in history_recent", "in history"])
 @pytest.mark.parametrize("name", OTHERS)
 def test_whatever_else_changes_rows_or_erases_settles_first(
-    make_saver: Make, steps: Any, tmp_path: Path, name: str, settled: bool
+    make_saver: Make, steps: Any, settle: Settle, tmp_path: Path, name: str, settled: bool
 ) -> None:
     """And comes to the same, wherever the rows were."""
     found = []
@@ -142,7 +138,9 @@ def test_whatever_else_changes_rows_or_erases_settles_first(
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_an_id_put_again_replaces_the_one_row_there_is_of_it(make_saver: Make, steps: Any, table: str) -> None:
+def test_an_id_put_again_replaces_the_one_row_there_is_of_it(
+    make_saver: Make, steps: Any, settle: Settle, table: str
+) -> None:
     saver = make_saver()
     for id in "123":
         steps.put(saver, id, {"x": id}, metadata={"run_id": "old"})
@@ -164,7 +162,9 @@ def test_an_id_put_again_replaces_the_one_row_there_is_of_it(make_saver: Make, s
 
 
 @pytest.mark.parametrize("settled", [0, 1, 37, 72], ids=lambda n: f"{n} settled")
-def test_what_is_read_is_the_same_wherever_it_stands(make_saver: Make, steps: Any, settled: int) -> None:
+def test_what_is_read_is_the_same_wherever_it_stands(
+    make_saver: Make, steps: Any, settle: Settle, settled: int
+) -> None:
     """Latest, by id, listed in every way, ancestors, threads."""
     saver = make_saver(indexed_metadata=["user"])
     for n in range(settled):
@@ -179,7 +179,7 @@ def test_what_is_read_is_the_same_wherever_it_stands(make_saver: Make, steps: An
     assert everything_read(saver, steps) == before
 
 
-def test_the_greatest_id_is_the_latest_in_whichever_of_both_it_is(make_saver: Make, steps: Any) -> None:
+def test_the_greatest_id_is_the_latest_in_whichever_of_both_it_is(make_saver: Make, steps: Any, settle: Settle) -> None:
     for order in (["1", "9"], ["9", "1"]):
         saver = make_saver(":memory:")
         steps.put(saver, order[0])
