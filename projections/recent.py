@@ -13,6 +13,7 @@ import re
 import apsw
 
 from ..eventlog.event import Put, PutWrites, RecordedEvent, Thread
+from ..eventlog.sql import the_row
 from .table import Table
 
 __all__ = ["COLUMNS_DDL", "SETTLED_EVERY", "Recent", "of_both"]
@@ -58,8 +59,10 @@ CREATE TABLE history_recent@ ({COLUMNS_DDL}
 INSERT OR IGNORE INTO history_recent@ ({_COLUMNS})
 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
 WHERE NOT EXISTS (SELECT 1 FROM history@ AS h WHERE h.checkpoint_id = ?2 AND h.stream = ?1)"""
-    # REPLACE: a row that is in both, which only damage makes, does not keep anybody from appending; verify() tells.
-    _TAKE_IN = f"INSERT OR REPLACE INTO history@ ({_COLUMNS}) SELECT {_COLUMNS} FROM history_recent@"
+    _COUNT = "SELECT count(*) FROM history_recent@"
+    # IGNORE: SQLite need not keep what it would take to undo the statement alone, which takes longer than all else.
+    _TAKE_IN = f"INSERT OR IGNORE INTO history@ ({_COLUMNS}) SELECT {_COLUMNS} FROM history_recent@"
+    _REPLACE = _TAKE_IN.replace("IGNORE", "REPLACE")
     _EMPTY = "DELETE FROM history_recent@"
 
     def prepare(self, connection: apsw.Connection, event: RecordedEvent) -> None:
@@ -69,10 +72,14 @@ WHERE NOT EXISTS (SELECT 1 FROM history@ AS h WHERE h.checkpoint_id = ?2 AND h.s
 
     def settle(self, connection: apsw.Connection) -> None:
         """Move all rows to `history`."""
+        count = the_row(connection, self.sql(self._COUNT))[0]
+        if not count:
+            return  # even to empty what is empty would change a page
         connection.execute(self.sql(self._TAKE_IN))
-        # Even to empty what is empty would change a page.
-        if connection.changes():
-            connection.execute(self.sql(self._EMPTY))
+        if connection.changes() < count:
+            # Some are there already, which only damage makes: it keeps nobody from appending, and verify() tells.
+            connection.execute(self.sql(self._REPLACE))
+        connection.execute(self.sql(self._EMPTY))
 
 
 def of_both(select: str, of_recent: str | None = None) -> str:

@@ -45,7 +45,7 @@ NO_TABLE = ("SCAN CONSTANT ROW", "SCAN (subquery")
 # ancestors that it has found itself.
 SCANS = {
     *("Threads.page", "Threads.count", "MetadataIndex.declared", "History.lineage", "History.count_all"),
-    *("Recent.take_in",),
+    *("Recent.count", "Recent.take_in", "Recent.replace"),
 }
 
 
