@@ -30,6 +30,7 @@ from .history import CheckpointRow, History
 from .ids import to_key
 from .metadata_index import MetadataIndex
 from .pending_writes import PendingWrites, WritesRow
+from .recent import Recent
 from .table import Table
 from .threads import Threads
 
@@ -37,7 +38,7 @@ __all__ = ["BuiltIn", "metadata_in_copy"]
 
 
 class BuiltIn:
-    """The four tables, or with a suffix their shadows.
+    """The tables, or with a suffix their shadows.
 
     Args:
         reader: reads the events that a copy names.
@@ -47,11 +48,13 @@ class BuiltIn:
 
     def __init__(self, reader: EventReader, keys: StreamKeys, *, suffix: str = "") -> None:
         self.history = History(suffix)
+        self.recent = Recent(suffix)
         self.pending_writes = PendingWrites(suffix)
         self.threads = Threads(suffix)
         self.metadata_index = MetadataIndex(suffix)
         self.tables: tuple[Table, ...] = (
             self.history,
+            self.recent,
             self.pending_writes,
             self.threads,
             self.metadata_index,
@@ -61,11 +64,12 @@ class BuiltIn:
         # By far the most events are new checkpoints and writes: what each of those does is run as one statement. The
         # checkpoint comes last: what `changes` tells is of that.
         touch = self.threads.sql(Threads.TOUCH)
-        self._add_checkpoint = f"{touch};{self.history.sql(History.ADD)}"
+        self._add_checkpoint = f"{touch};{self.recent.sql(Recent.ADD)}"
         self._add_writes = f"{touch};{self.pending_writes.sql(PendingWrites.ADD)}"
 
     def apply(self, connection: apsw.Connection, event: RecordedEvent) -> None:
         """Take in one event, in the caller's transaction."""
+        self.recent.prepare(connection, event)
         match event.data:
             case Put():
                 self._put(connection, event, event.data, hidden=False)
@@ -120,6 +124,7 @@ class BuiltIn:
             self.metadata_index.put(connection, event.stream, put.checkpoint_id, metadata, new=True)
             return
         # One of that id is there: all that has been done is to count one more.
+        self.recent.settle(connection)
         checkpoints, size = self._put_row(connection, row)
         self.threads.change(connection, event.thread, checkpoints=checkpoints - 1, writes=0, size=size - event.size)
 

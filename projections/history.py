@@ -1,4 +1,8 @@
-"""Projection `history`: every checkpoint there is, its parent, its metadata, and where its record stands."""
+"""Projection `history`: every checkpoint there is, its parent, its metadata, and where its record stands.
+
+Its newest rows are in a table of their own, see `recent`. All that is read here is read of both; what changes rows is
+for whoever has had them settle.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import apsw
 from ..eventlog.sql import all_rows, one_row, the_row
 from .ids import from_key, to_key
 from .metadata import OTHER_SQL, IndexKey, index_key, run_key
+from .recent import COLUMNS_DDL, of_both
 from .table import ABOVE_ALL, OR_NULL, Table, check_progress, check_row, row_types
 
 __all__ = ["COLUMNS", "INDEXED", "CheckpointRow", "History", "Indexed", "below_key", "page_below"]
@@ -50,86 +55,78 @@ COLUMNS = "h.stream, h.checkpoint_id, h.position, h.applied, h.parent_id, h.hidd
 
 Indexed = Literal["run_id", "step", "source"]
 INDEXED: tuple[Indexed, ...] = ("run_id", "step", "source")
+_OF_STREAM = f"SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ?1"
+# CROSS JOIN: the streams first, in the order of their index.
+_OF_THREAD = f"""
+SELECT s.checkpoint_ns, {COLUMNS} FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
+WHERE s.thread = ?1"""
+_BELOW = f"{_OF_STREAM} AND h.hidden = 0 AND h.checkpoint_id < ?2"
+_LIKE = f"""
+  AND (?4 IS NULL OR h.run_id IN (?4, {OTHER_SQL}))
+  AND (?5 IS NULL OR h.source IN (?5, {OTHER_SQL}))
+  AND (?6 IS NULL OR h.step IN (?6, {OTHER_SQL}))"""
+_ALL_BELOW = f"SELECT {COLUMNS} FROM history AS h WHERE h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?1, ?2)"
+_ABOVE = "FROM history AS h NOT INDEXED WHERE (h.stream, h.checkpoint_id) > (?1, ?2)"
+# The row of an id, its parent's, and so on.
+_CHILD = f"""
+  SELECT {COLUMNS}, 1 AS generation FROM history AS h NOT INDEXED WHERE h.stream = ?1 AND h.checkpoint_id = ?2"""
+_PARENT = f"""
+  SELECT {COLUMNS}, child.generation + 1 FROM lineage AS child CROSS JOIN history AS h NOT INDEXED
+  WHERE h.stream = ?1 AND h.checkpoint_id = child.parent_id"""
 
 
 def _page_by(column: Indexed) -> str:
     page = f"""
 SELECT {COLUMNS} FROM history AS h
-WHERE h.{column} = %s AND h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?2, ?3)"""
+WHERE h.{column} %s AND h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?2, ?3)"""
     # What only a serializer can read may be equal to anything.
-    return f"{page % '?1'} UNION ALL {page % OTHER_SQL} ORDER BY checkpoint_id DESC, stream DESC LIMIT ?4"
+    rows = of_both(f"{page % '= ?1'} UNION ALL {page % f'= {OTHER_SQL}'}", page % f"IN (?1, {OTHER_SQL})")
+    return f"{rows} ORDER BY 2 DESC, 1 DESC LIMIT ?4"
 
 
 class History(Table):
     """Rows keyed by (stream, checkpoint_id), also ordered by checkpoint_id over all streams, run_id, source and step.
 
     Those three are keys: see `metadata.run_key` and `metadata.index_key`.
-
-    Attributes:
-        ADD: adds a row of `values`; does nothing if there is one of its key.
     """
 
     name = "history"
-    schema_version = 3  # since then, the latest checkpoint is read from here, and has no table of its own
+    schema_version = 4  # since then, what was put last is in `history_recent`
     key = "stream, checkpoint_id"
-    ddl = """
-CREATE TABLE history@ (
-  stream INTEGER NOT NULL,
-  checkpoint_id BLOB NOT NULL,
-  position INTEGER NOT NULL,
-  applied INTEGER NOT NULL,
-  parent_id BLOB,
-  run_id BLOB,
-  source ANY,
-  step ANY,
-  hidden INTEGER NOT NULL CHECK (hidden IN (0, 1)),
-  bytes INTEGER NOT NULL,
-  metadata BLOB NOT NULL,
-  PRIMARY KEY (stream, checkpoint_id),
+    ddl = f"""
+CREATE TABLE history@ ({COLUMNS_DDL},
   UNIQUE (checkpoint_id, stream),
   UNIQUE (run_id, checkpoint_id, stream),
   UNIQUE (source, checkpoint_id, stream),
   UNIQUE (step, checkpoint_id, stream)
 ) STRICT, WITHOUT ROWID"""
 
-    ADD = """
+    _ADD = """
 INSERT OR IGNORE INTO history@
   (stream, checkpoint_id, position, applied, parent_id, run_id, source, step, hidden, bytes, metadata)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-    _REPLACE = ADD.replace("IGNORE", "REPLACE")
+    _REPLACE = _ADD.replace("IGNORE", "REPLACE")
     # NOT INDEXED: SQLite would take the index on (checkpoint_id, stream), and then still need the primary key.
     _FACTS = "SELECT hidden, bytes FROM history@ NOT INDEXED WHERE stream = ? AND checkpoint_id = ?"
     _HIDE = "UPDATE history@ NOT INDEXED SET hidden = 1 WHERE stream = ? AND checkpoint_id = ?"
     _REMOVE = "DELETE FROM history@ NOT INDEXED WHERE stream = ? AND checkpoint_id = ?"
     _REMOVE_STREAM = "DELETE FROM history@ WHERE stream = ?"
-    _COUNT = "SELECT count(*) FILTER (WHERE hidden = 0), count(*) FROM history@ WHERE stream = ?"
+    _COUNT = f"""
+SELECT count(*) FILTER (WHERE hidden = 0), count(*)
+FROM ({of_both("SELECT h.hidden FROM history AS h NOT INDEXED WHERE h.stream = ?1")})"""
+    _COUNT_ALL = "SELECT (SELECT count(*) FROM history) + (SELECT count(*) FROM history_recent)"
 
-    _ONE = f"SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.checkpoint_id = ?"
+    # Ordered by the columns' places: the stream is the first, the id the second.
+    _ONE = of_both(f"{_OF_STREAM} AND h.checkpoint_id = ?2")
     # The greatest id, which is not always the last put.
-    _LATEST = f"""
-SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE h.stream = ? AND h.hidden = 0
-ORDER BY h.checkpoint_id DESC LIMIT 1"""
-    _ALL_OF_STREAM = f"SELECT {COLUMNS} FROM history AS h WHERE h.stream = ? ORDER BY h.checkpoint_id"
-    # CROSS JOIN: the streams first, in the order of their index.
-    _ALL_OF_THREAD = f"""
-SELECT {COLUMNS} FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
-WHERE s.thread = ? ORDER BY s.checkpoint_ns, h.checkpoint_id"""
-    _OF_RUN = f"SELECT {COLUMNS} FROM history AS h WHERE h.run_id = ? ORDER BY h.checkpoint_id, h.stream"
+    _LATEST = f"{of_both(f'{_OF_STREAM} AND h.hidden = 0')} ORDER BY 2 DESC LIMIT 1"
+    _ALL_OF_STREAM = f"{of_both(_OF_STREAM)} ORDER BY 2"
+    _ALL_OF_THREAD = f"{of_both(_OF_THREAD)} ORDER BY 1, 3"
+    _OF_RUN = f"{of_both(f'SELECT {COLUMNS} FROM history AS h WHERE h.run_id = ?1')} ORDER BY 2, 1"
     # Pages newest first, strictly below a key.
-    _PAGE_OF_STREAM = f"""
-SELECT {COLUMNS} FROM history AS h NOT INDEXED
-WHERE h.stream = ?1 AND h.hidden = 0 AND h.checkpoint_id < ?2
-ORDER BY h.checkpoint_id DESC LIMIT ?3"""
-    _PAGE_OF_STREAM_LIKE = f"""
-SELECT {COLUMNS} FROM history AS h NOT INDEXED
-WHERE h.stream = ?1 AND h.hidden = 0 AND h.checkpoint_id < ?2
-  AND (?4 IS NULL OR h.run_id IN (?4, {OTHER_SQL}))
-  AND (?5 IS NULL OR h.source IN (?5, {OTHER_SQL}))
-  AND (?6 IS NULL OR h.step IN (?6, {OTHER_SQL}))
-ORDER BY h.checkpoint_id DESC LIMIT ?3"""
-    _PAGE_OF_ALL = f"""
-SELECT {COLUMNS} FROM history AS h WHERE h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?1, ?2)
-ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
+    _PAGE_OF_STREAM = f"{of_both(_BELOW)} ORDER BY 2 DESC LIMIT ?3"
+    _PAGE_OF_STREAM_LIKE = f"{of_both(_BELOW + _LIKE)} ORDER BY 2 DESC LIMIT ?3"
+    _PAGE_OF_ALL = f"{of_both(_ALL_BELOW)} ORDER BY 2 DESC, 1 DESC LIMIT ?3"
     _PAGE_BY_RUN_ID = _page_by("run_id")
     _PAGE_BY_SOURCE = _page_by("source")
     _PAGE_BY_STEP = _page_by("step")
@@ -139,26 +136,15 @@ ORDER BY h.checkpoint_id DESC, h.stream DESC LIMIT ?3"""
         "step": _PAGE_BY_STEP,
     }
 
-    _PAGE_IN_ORDER = f"""
-SELECT {COLUMNS} FROM history AS h NOT INDEXED WHERE (h.stream, h.checkpoint_id) > (?1, ?2)
-ORDER BY h.stream, h.checkpoint_id LIMIT ?3"""
-
-    _PLACES = """
-SELECT stream, checkpoint_id, position, applied FROM history NOT INDEXED WHERE (stream, checkpoint_id) > (?1, ?2)
-ORDER BY stream, checkpoint_id LIMIT ?3"""
+    _PAGE_IN_ORDER = f"{of_both(f'SELECT {COLUMNS} {_ABOVE}')} ORDER BY 1, 2 LIMIT ?3"
+    _PLACES = f"""
+{of_both(f"SELECT h.stream, h.checkpoint_id, h.position, h.applied {_ABOVE}")} ORDER BY 1, 2 LIMIT ?3"""
     # The row of an id, and those below it: mostly, each is the parent of the one before.
-    _DOWN_FROM = f"""
-SELECT {COLUMNS} FROM history AS h NOT INDEXED
-WHERE h.stream = ?1 AND h.checkpoint_id <= ?2 ORDER BY h.checkpoint_id DESC LIMIT ?3"""
+    _DOWN_FROM = f"{of_both(f'{_OF_STREAM} AND h.checkpoint_id <= ?2')} ORDER BY 2 DESC LIMIT ?3"
     # The row of an id, its parent's, and so on, wherever they are. It takes three times as long for a row.
     _LINEAGE = f"""
-WITH RECURSIVE h AS (
-  SELECT {COLUMNS}, 1 AS generation FROM history AS h NOT INDEXED WHERE h.stream = ?1 AND h.checkpoint_id = ?2
-  UNION ALL
-  SELECT {COLUMNS}, child.generation + 1 FROM h AS child CROSS JOIN history AS h NOT INDEXED
-  WHERE h.stream = ?1 AND h.checkpoint_id = child.parent_id
-  LIMIT ?3)
-SELECT {COLUMNS} FROM h ORDER BY h.generation"""
+WITH RECURSIVE lineage AS ({of_both(_CHILD)} UNION ALL {of_both(_PARENT)} LIMIT ?3)
+SELECT {COLUMNS} FROM lineage AS h ORDER BY h.generation"""
 
     # What events do.
 
@@ -171,7 +157,7 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
         """
         values = self.values(row, metadata)
         # By far the most are new.
-        connection.execute(self.sql(self.ADD), values)
+        connection.execute(self.sql(self._ADD), values)
         if connection.changes():
             return None
         hidden, size = old = the_row(connection, self.sql(self._FACTS), values[:2])
@@ -181,7 +167,7 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
 
     @staticmethod
     def values(row: CheckpointRow, metadata: Mapping[str, Any]) -> tuple[Any, ...]:
-        """Give what ADD puts into the columns for a row, and its metadata unpacked."""
+        """Give what `Recent.ADD` puts into the columns for a row, and its metadata unpacked."""
         stream, checkpoint_id, position, applied, parent_id, hidden, size, packed = row
         return (
             stream,
@@ -230,7 +216,7 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
 
     def of_thread(self, connection: apsw.Connection, thread: int) -> list[CheckpointRow]:
         """Give all checkpoints of a thread, hidden ones too, by namespace and id."""
-        return [checkpoint_row(r) for r in all_rows(connection, self._ALL_OF_THREAD, (thread,))]
+        return [checkpoint_row(r[1:]) for r in all_rows(connection, self._ALL_OF_THREAD, (thread,))]
 
     def of_run(self, connection: apsw.Connection, run_id: str) -> list[CheckpointRow]:
         """Give all checkpoints of a run, hidden ones too."""
@@ -238,8 +224,13 @@ SELECT {COLUMNS} FROM h ORDER BY h.generation"""
 
     def count(self, connection: apsw.Connection, stream: int) -> tuple[int, int]:
         """Give how many checkpoints of a stream can be seen, and how many there are."""
-        row: tuple[int, int] = the_row(connection, self.sql(self._COUNT), (stream,))
+        row: tuple[int, int] = the_row(connection, self._COUNT, (stream,))
         return row
+
+    def count_all(self, connection: apsw.Connection) -> int:
+        """Give how many checkpoints there are, hidden ones too."""
+        count: int = the_row(connection, self._COUNT_ALL)[0]
+        return count
 
     def page_of_stream(
         self,

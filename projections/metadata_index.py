@@ -18,6 +18,7 @@ from ..eventlog.sql import all_rows
 from .history import COLUMNS, CheckpointRow, below_key, page_below
 from .ids import from_key, to_key
 from .metadata import OTHER_SQL, IndexKey, field, index_key
+from .recent import of_both
 from .table import Table, check_progress, check_row, row_types
 
 __all__ = ["BELOW_ALL", "KEY_DDL", "MetadataIndex"]
@@ -33,12 +34,20 @@ CREATE TABLE metadata_index_key (
 BELOW_ALL = (0, b"")
 _TYPES = row_types(int, bytes, bytes)
 _BATCH = 500
+_METADATA = """
+SELECT h.stream, h.checkpoint_id, h.metadata FROM history@ AS h NOT INDEXED
+WHERE (h.stream, h.checkpoint_id) > (?1, ?2)"""
 _OF_KEY = f"""
 SELECT {COLUMNS} FROM metadata_index AS m CROSS JOIN history AS h NOT INDEXED
   ON h.stream = m.stream AND h.checkpoint_id = m.checkpoint_id
 WHERE m.name = ?1 AND m.value = %s AND h.hidden = 0 AND (m.checkpoint_id, m.stream) < (?3, ?4)""".replace(
     "h.stream, h.checkpoint_id,", "m.stream AS stream, m.checkpoint_id AS checkpoint_id,", 1
 )
+# Of the few recent ones each is looked up: among all that have the value it would be long before one of them came.
+_OF_KEY_RECENT = f"""
+SELECT {COLUMNS} FROM history AS h CROSS JOIN metadata_index AS m
+  ON m.stream = h.stream AND m.checkpoint_id = h.checkpoint_id AND m.name = ?1
+WHERE m.value IN (?2, {OTHER_SQL}) AND h.hidden = 0 AND (h.checkpoint_id, h.stream) < (?3, ?4)"""
 
 
 class MetadataIndex(Table):
@@ -65,14 +74,15 @@ CREATE TABLE metadata_index@ (
     _PUT = "INSERT OR REPLACE INTO metadata_index@ (name, value, checkpoint_id, stream) VALUES (?, ?, ?, ?)"
     _REMOVE = "DELETE FROM metadata_index@ WHERE stream = ? AND checkpoint_id = ?"
     _REMOVE_STREAM = "DELETE FROM metadata_index@ WHERE stream = ?"
-    _HISTORY = """
-SELECT stream, checkpoint_id, metadata FROM history@ NOT INDEXED
-WHERE (stream, checkpoint_id) > (?, ?) ORDER BY stream, checkpoint_id LIMIT ?"""
+    _HISTORY = f"""
+{of_both(_METADATA)} ORDER BY 1, 2 LIMIT ?3"""
     _DECLARED = "SELECT name, complete FROM metadata_index_key"
     _DECLARE = "INSERT INTO metadata_index_key (name, complete) VALUES (?, 0)"
     _COMPLETE = "UPDATE metadata_index_key SET complete = 1 WHERE name = ?"
     # What only a serializer can read may be equal to anything.
-    _PAGE = f"{_OF_KEY % '?2'} UNION ALL {_OF_KEY % OTHER_SQL} ORDER BY checkpoint_id DESC, stream DESC LIMIT ?5"
+    _PAGE = f"""
+{of_both(f"{_OF_KEY % '?2'} UNION ALL {_OF_KEY % OTHER_SQL}", _OF_KEY_RECENT)}
+ORDER BY 2 DESC, 1 DESC LIMIT ?5"""
 
     def __init__(self, suffix: str = "") -> None:
         super().__init__(suffix)

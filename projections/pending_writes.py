@@ -107,6 +107,8 @@ ORDER BY checkpoint_id, applied, ordinal LIMIT ?"""
 SELECT {_COLUMNS_OF_W} FROM stream AS s CROSS JOIN pending_writes AS w ON w.stream = s.stream
 WHERE s.thread = ? AND NOT EXISTS (
   SELECT 1 FROM history AS h NOT INDEXED WHERE h.stream = w.stream AND h.checkpoint_id = w.checkpoint_id)
+AND NOT EXISTS (
+  SELECT 1 FROM history_recent AS r WHERE r.stream = w.stream AND r.checkpoint_id = w.checkpoint_id)
 ORDER BY s.checkpoint_ns, w.checkpoint_id, w.applied, w.ordinal"""
 
     def add(self, connection: apsw.Connection, row: WritesRow) -> None:

@@ -15,6 +15,7 @@ from ..eventlog.log import EventLog
 from ..eventlog.positions import Positions
 from ..eventlog.sql import Bindings, all_rows
 from .ids import from_key
+from .recent import of_both
 from .table import check_progress
 
 __all__ = ["Leaving", "check_whole", "damaged", "reached"]
@@ -22,28 +23,28 @@ __all__ = ["Leaving", "check_whole", "damaged", "reached"]
 _PAGE = 2_000
 _PAGE_OF_THREADS = 64
 # Each row with whether it is as the event that it points at has it; NOT INDEXED: an index could hide a row.
-_HISTORY = """
+_OF_HISTORY = of_both("""
 SELECT h.stream, h.checkpoint_id, h.position,
   e.kind IN (1, 11) AND length(e.record) = h.bytes AND (h.applied <> h.position OR e.stream = h.stream)
 FROM history AS h NOT INDEXED LEFT JOIN event AS e ON e.position = h.position
-WHERE (h.stream, h.checkpoint_id) > (?1, ?2) ORDER BY h.stream, h.checkpoint_id LIMIT ?3"""
+WHERE (h.stream, h.checkpoint_id) > (?1, ?2)""")
+_HISTORY = f"{_OF_HISTORY} ORDER BY 1, 2 LIMIT ?3"
 _WRITES = """
 SELECT w.stream, w.checkpoint_id, w.applied, w.ordinal, w.position,
   e.kind IN (2, 12) AND length(e.record) = w.bytes AND (w.applied <> w.position OR e.stream = w.stream)
 FROM pending_writes AS w LEFT JOIN event AS e ON e.position = w.position
 WHERE (w.stream, w.checkpoint_id, w.applied, w.ordinal) > (?1, ?2, ?3, ?4)
 ORDER BY w.stream, w.checkpoint_id, w.applied, w.ordinal LIMIT ?5"""
-_THREADS = """
+_OF_THREAD = of_both("""
+SELECT h.hidden, h.bytes FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
+WHERE s.thread = a.thread""")
+_THREADS = f"""
 SELECT a.thread,
-  a.checkpoints = (
-    SELECT count(*) FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
-    WHERE s.thread = a.thread AND h.hidden = 0)
+  a.checkpoints = (SELECT count(*) FROM ({_OF_THREAD}) WHERE hidden = 0)
   AND a.writes = (
     SELECT coalesce(sum(w.writes), 0) FROM stream AS s CROSS JOIN pending_writes AS w ON w.stream = s.stream
     WHERE s.thread = a.thread)
-  AND a.bytes = (
-    SELECT coalesce(sum(h.bytes), 0) FROM stream AS s CROSS JOIN history AS h NOT INDEXED ON h.stream = s.stream
-    WHERE s.thread = a.thread)
+  AND a.bytes = (SELECT coalesce(sum(bytes), 0) FROM ({_OF_THREAD}))
   + (
     SELECT coalesce(sum(w.bytes), 0) FROM stream AS s CROSS JOIN pending_writes AS w ON w.stream = s.stream
     WHERE s.thread = a.thread)

@@ -42,7 +42,7 @@ _UNDER_WAY = "SELECT schema_version, progress FROM projection WHERE name = 'rebu
 _UNMARK = "DELETE FROM projection WHERE name = 'rebuild under way'"
 NEXT_GENERATION = "UPDATE meta SET generation = generation + 1 RETURNING generation"
 
-TABLES = ("history", "pending_writes", "threads", "metadata_index")
+TABLES = ("history", "history_recent", "pending_writes", "threads", "metadata_index")
 # Tables that earlier versions of this library had: files are rid of them when they are rebuilt.
 _RETIRED = ("latest",)
 _LEFTOVERS = tuple(name + suffix for suffix in (_SHADOW, _OLD) for name in (*TABLES, *_RETIRED))

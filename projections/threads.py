@@ -83,11 +83,15 @@ ON CONFLICT (thread) DO UPDATE SET created_at = excluded.created_at, last_activi
 
     _FROM = """
 SELECT a.thread, t.thread_id, a.created_at, a.last_activity, a.checkpoints, a.writes, a.bytes, a.name, a.metadata,
-  h.checkpoint_id, h.metadata
+  iif(r.checkpoint_id > h.checkpoint_id OR h.checkpoint_id IS NULL, r.checkpoint_id, h.checkpoint_id),
+  iif(r.checkpoint_id > h.checkpoint_id OR h.checkpoint_id IS NULL, r.metadata, h.metadata)
 FROM threads AS a JOIN thread AS t ON t.thread = a.thread
 LEFT JOIN stream AS s ON s.thread = a.thread AND s.checkpoint_ns = ''
 LEFT JOIN history AS h NOT INDEXED ON h.stream = s.stream AND h.checkpoint_id = (
   SELECT checkpoint_id FROM history NOT INDEXED WHERE stream = s.stream AND hidden = 0
+  ORDER BY checkpoint_id DESC LIMIT 1)
+LEFT JOIN history_recent AS r ON r.stream = s.stream AND r.checkpoint_id = (
+  SELECT checkpoint_id FROM history_recent WHERE stream = s.stream AND hidden = 0
   ORDER BY checkpoint_id DESC LIMIT 1)"""
     _ONE = f"{_FROM} WHERE a.thread = ?"
     _IN_ORDER = f"{_FROM} WHERE a.thread > ? ORDER BY a.thread LIMIT ?"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph_eventlog.eventlog import EventLog
+from langgraph_eventlog.eventlog import EventLog, Import, NewEvent
 from langgraph_eventlog.saver import EventLogSaver
 
 # With EVENTLOG_TEST_KEY every log is encrypted, those of processes that tests start, too.
@@ -82,6 +82,16 @@ def make_saver(tmp_path: Path) -> Iterator[SaverFactory]:
 def saver(request: pytest.FixtureRequest, make_saver: SaverFactory) -> EventLogSaver:
     """A saver on a file, and one in memory; verified and closed at the end."""
     return make_saver() if request.param == "file" else make_saver(":memory:")
+
+
+@pytest.fixture
+def settle() -> Callable[[EventLogSaver], None]:
+    """Append an event that changes nothing: all rows of checkpoints are in `history` then, none in `history_recent`."""
+
+    def settle(saver: EventLogSaver) -> None:
+        saver.log.append(NewEvent(Import({}, (), 0, 0)))
+
+    return settle
 
 
 @pytest.fixture

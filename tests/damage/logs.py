@@ -15,8 +15,10 @@ from langgraph_eventlog.projections.ids import from_key
 from langgraph_eventlog.saver import EventLogSaver
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "make.py"
-ALL_CHECKPOINTS = """
-SELECT thread_id, checkpoint_ns, checkpoint_id FROM history JOIN stream USING (stream) JOIN thread USING (thread)"""
+ALL_CHECKPOINTS = " UNION ALL ".join(
+    f"SELECT thread_id, checkpoint_ns, checkpoint_id FROM {table} JOIN stream USING (stream) JOIN thread USING (thread)"
+    for table in ("history", "history_recent")
+)
 
 
 class Name(NamedTuple):
@@ -56,6 +58,9 @@ def fill(saver: EventLogSaver) -> None:
             saver.put_writes(make.config(thread, f"e{n}"), writes, f"task {n}")
     saver.copy_thread("delta 2", "delta 3")
     saver.prune(["delta 2"])
+    # What was put last stands in a table of its own.
+    make.put(saver, "newest", "c1")
+    make.put(saver, "newest", "c2", "c1")
 
 
 def make(path: Path) -> None:

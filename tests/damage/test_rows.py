@@ -234,6 +234,10 @@ PROJECTED = {
         *("checkpoint_id", "position", "applied", "parent_id", "run_id", "source", "step", "hidden", "bytes"),
         "metadata",
     ],
+    "history_recent": [
+        *("checkpoint_id", "position", "applied", "parent_id", "run_id", "source", "step", "hidden", "bytes"),
+        "metadata",
+    ],
     "pending_writes": ["checkpoint_id", "applied", "ordinal", "position", "writes", "bytes"],
     "threads": ["created_at", "last_activity", "checkpoints", "writes", "bytes", "name", "metadata"],
     "metadata_index": ["name", "value", "checkpoint_id", "stream"],

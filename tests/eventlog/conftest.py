@@ -166,9 +166,10 @@ def filled(_filled_file: Path, make_saver: Callable[..., EventLogSaver], tmp_pat
 
 
 @pytest.fixture
-def erased_log(filled: EventLogSaver) -> EventLogSaver:
-    """The same, with the put and the put_writes of the deleted thread "gone" erased."""
+def erased_log(filled: EventLogSaver, golden: ModuleType) -> EventLogSaver:
+    """The same, with the put and the put_writes of the deleted thread "gone" erased, and a put after that."""
     positions = [e.position for e in filled.log.read(thread_id="gone") if e.kind in (1, 2)]
     assert len(positions) == 2
     erase(filled, positions)
+    golden.put(filled, "after", "c2", "c1")
     return filled

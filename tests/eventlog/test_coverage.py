@@ -82,7 +82,7 @@ def test_an_anchor_at_an_event_that_was_changed_does_not_hold(filled: Any, make_
     assert coverage.proved == []
 
 
-@pytest.mark.parametrize("table", ["history", "threads"])
+@pytest.mark.parametrize("table", ["history", "history_recent", "threads"])
 def test_a_quick_check_looks_at_the_chain_alone(filled: Any, make_saver: Any, helpers: Any, table: str) -> None:
     make_saver.damaged(filled.path)
     with helpers.raw(filled.path) as connection:

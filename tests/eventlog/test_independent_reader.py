@@ -23,9 +23,11 @@ pytestmark = pytest.mark.plain_file("the reader has no key")
 
 HERE = Path(__file__).parent
 SERDE = JsonPlusSerializer()
-CHECKPOINTS = """
-SELECT thread_id, checkpoint_ns, checkpoint_id, position, hidden, parent_id
-FROM history JOIN stream USING (stream) JOIN thread USING (thread)"""
+CHECKPOINTS = " UNION ALL ".join(
+    "SELECT thread_id, checkpoint_ns, checkpoint_id, position, hidden, parent_id "
+    f"FROM {table} JOIN stream USING (stream) JOIN thread USING (thread)"
+    for table in ("history", "history_recent")
+)
 
 
 @pytest.fixture(scope="module")

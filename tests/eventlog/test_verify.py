@@ -21,11 +21,13 @@ LOG = {
     "stream": ("stream", "thread", "checkpoint_ns"),
     "projection": ("name", "schema_version", "progress"),
 }
+HISTORY = (
+    *("stream", "checkpoint_id", "position", "applied", "parent_id", "run_id", "source", "step"),
+    *("hidden", "bytes", "metadata"),
+)
 PROJECTIONS = {
-    "history": (
-        *("stream", "checkpoint_id", "position", "applied", "parent_id", "run_id", "source", "step"),
-        *("hidden", "bytes", "metadata"),
-    ),
+    "history": HISTORY,
+    "history_recent": HISTORY,
     "pending_writes": ("stream", "checkpoint_id", "applied", "ordinal", "position", "writes", "bytes"),
     "threads": ("thread", "created_at", "last_activity", "checkpoints", "writes", "bytes", "name", "metadata"),
     "metadata_index": ("name", "value", "checkpoint_id", "stream"),
@@ -40,6 +42,7 @@ KEYS = {
     "stream": "stream",
     "projection": "name",
     "history": "stream, checkpoint_id",
+    "history_recent": "stream, checkpoint_id",
     "pending_writes": "stream, checkpoint_id, applied, ordinal",
     "threads": "thread",
     "metadata_index": "name, value, checkpoint_id, stream",
@@ -169,7 +172,7 @@ def test_an_added_row_is_found(filled: Any, make_saver: Any, helpers: Any, table
                 row["thread_id"] = "added"
             if table == "stream":
                 row["checkpoint_ns"] = "added"
-            if table in ("threads", "history", "pending_writes"):
+            if table in ("threads", "history", "history_recent", "pending_writes"):
                 row[KEYS[table].split(", ")[0]] = 999
         connection.execute(
             f"INSERT INTO {table} ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", list(row.values())

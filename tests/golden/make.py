@@ -209,8 +209,9 @@ def _erase(saver: EventLogSaver, threads: set[str]) -> None:
     """Erase what may be of these threads, as FORMAT.md section 6 says, in one transaction."""
 
     def decide(connection: apsw.Connection) -> NewEvent:
-        pointed = "SELECT position FROM history UNION SELECT position FROM pending_writes UNION SELECT head FROM meta"
-        needed = {position for (position,) in connection.execute(pointed)}
+        tables = ("history", "history_recent", "pending_writes")
+        pointed = [f"SELECT position FROM {table}" for table in tables] + ["SELECT head FROM meta"]
+        needed = {position for (position,) in connection.execute(" UNION ".join(pointed))}
         erased, size = [], 0
         for event in sorted(saver.log.read(), key=lambda e: -e.position):
             if (

@@ -48,7 +48,10 @@ def compact(saver: EventLogSaver, policy: Retention, **options: Any) -> Compacti
 def needless(saver: EventLogSaver) -> set[int]:
     """The events with values that no row points at, and what kept ones refer to that is not kept."""
     with saver.log.database.reading() as connection:
-        rows = connection.execute("SELECT position FROM history UNION SELECT position FROM pending_writes").fetchall()
+        rows = connection.execute(
+            "SELECT position FROM history UNION SELECT position FROM history_recent "
+            "UNION SELECT position FROM pending_writes"
+        ).fetchall()
         records = connection.execute("SELECT position, record FROM event WHERE kind IN (1, 2, 11, 12)").fetchall()
     live = {position for (position,) in rows}
     return ({position for position, _ in records} | {b for _, record in records for b in read_bases(record)}) - live

@@ -182,7 +182,7 @@ def test_damage_is_not_quoted(make_saver: Any, provoke: Provoked, tools: Any) ->
     saver.put_writes(put, list(values().items()), "task")
     with saver.log.database.exclusive() as connection:
         record = connection.execute("SELECT record FROM event WHERE position = 1").fetchone()[0]
-        metadata = connection.execute("SELECT metadata FROM history").fetchone()[0]
+        metadata = connection.execute("SELECT metadata FROM history_recent").fetchone()[0]
         connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 0)
         triggers = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall()
         for (name,) in triggers:
@@ -200,7 +200,7 @@ def test_damage_is_not_quoted(make_saver: Any, provoke: Provoked, tools: Any) ->
     for at in range(0, len(metadata), 3):
         changed = metadata[:at] + b"\xc1" + metadata[at + 1 :]
         with saver.log.database.exclusive() as connection:
-            connection.execute("UPDATE history SET metadata = ?", (changed,))
+            connection.execute("UPDATE history_recent SET metadata = ?", (changed,))
         provoke(lambda: list(saver.list(None)), surely=False)  # the byte may stand inside of a text
         for finding in saver.log.verify():
             assert SECRET not in str(finding) + repr(finding)

@@ -24,7 +24,7 @@ from langgraph_eventlog.eventlog import (
 )
 from langgraph_eventlog.saver import EventLogSaver
 
-TABLES = ("history", "pending_writes", "threads", "metadata_index")
+TABLES = ("history", "history_recent", "pending_writes", "threads", "metadata_index")
 
 
 def config(thread: str = "t", id: str | None = None, ns: str = "") -> Any:
@@ -107,6 +107,7 @@ class Steps:
         saver.log.append(NewEvent(Carry("someone else's", {"any": "thing"})))
         saver.log.append(NewEvent(Import({"from": "elsewhere"}, ((1, 2),), 1, 1)))
         saver.log.append(NewEvent(Compaction({"keep": "all"}, (), 0)))
+        self.put(saver, "5", {"x": 5}, thread="a", metadata={"thread_id": "a"})
 
     @staticmethod
     def restate(saver: EventLogSaver, thread: str, *, hidden: bool) -> None:

@@ -239,6 +239,7 @@ def test_verify_finds_each_row_that_is_not_as_it_should_be(make_saver: Any, step
     make_saver.damaged(saver.path)
     damage = {
         "history": f"UPDATE history SET parent_id = x'0078' WHERE checkpoint_id = x'{to_key('1').hex()}'",
+        "history_recent": "UPDATE history_recent SET hidden = 1",
         "pending_writes": "UPDATE pending_writes SET writes = writes + 1",
         "threads": "UPDATE threads SET bytes = 0",
     }

@@ -354,11 +354,17 @@ def test_a_read_only_saver_uses_the_keys_that_are_there(make_saver: Make, steps:
     assert steps.generation(reader.log) == generation
 
 
-def test_damaged_metadata_is_named_and_a_rebuild_mends_it(make_saver: Make, steps: Any) -> None:
+@pytest.mark.parametrize("table", ["history", "history_recent"])
+def test_damaged_metadata_is_named_and_a_rebuild_mends_it(
+    make_saver: Make, steps: Any, settle: Callable[[EventLogSaver], None], table: str
+) -> None:
     with make_saver() as saver:
         fill(saver, steps, 3)
+        if table == "history":
+            settle(saver)
         with saver.log.database.writing() as connection:
-            connection.execute("UPDATE history SET metadata = x'c1' WHERE checkpoint_id = ?", (to_key("01"),))
+            connection.execute(f"UPDATE {table} SET metadata = x'c1' WHERE checkpoint_id = ?", (to_key("01"),))
+            assert connection.changes()
     with pytest.raises(LogDamagedError, match=r"'01'.*rebuild"):
         EventLogSaver(saver.path, indexed_metadata=["user"])
     with make_saver() as saver:

@@ -267,7 +267,9 @@ def test_after_the_page_that_names_others_was_lost_a_rebuild_leaves_none_behind(
     assert list(saver.verify()) == []
 
 
-def test_after_an_erasure_a_rebuild_gives_the_same_tables(make_saver: Callable[..., EventLogSaver], steps: Any) -> None:
+def test_after_an_erasure_a_rebuild_gives_the_same_tables(
+    make_saver: Callable[..., EventLogSaver], steps: Any, settle: Callable[[EventLogSaver], None]
+) -> None:
     """Deleting effects are recorded, never rules: what a prune removed stays removed though what it went by is gone."""
     saver = make_saver(clock=lambda: 1)
     for id in "123":
@@ -277,6 +279,7 @@ def test_after_an_erasure_a_rebuild_gives_the_same_tables(make_saver: Callable[.
     saver.prune(["t"])
     saver.delete_for_runs(["3"])
     steps.put(saver, "4", thread="t")
+    settle(saver)
     before = steps.tables(saver.log)
     steps.erase(saver, 5, 6)
     saver.rebuild()

@@ -17,8 +17,8 @@ from .changing import exact
 __all__ = ["Plan", "everything", "looked_back", "named", "pointed_at", "restate", "rows_at"]
 
 _RECORDS = "SELECT position, record FROM event WHERE kind IN (1, 2, 11, 12) ORDER BY position"
-_TABLES = ("history", "pending_writes")
-_POINTED_AT = "SELECT position FROM history UNION SELECT position FROM pending_writes"
+_TABLES = ("history", "history_recent", "pending_writes")
+_POINTED_AT = " UNION ".join(f"SELECT position FROM {table}" for table in _TABLES)
 _STREAMS = "SELECT t.thread_id, s.checkpoint_ns, s.stream FROM stream AS s JOIN thread AS t USING (thread) ORDER BY 3"
 _WRITES = "SELECT stream, checkpoint_id, applied, ordinal, writes FROM pending_writes ORDER BY 1, 2, 3, 4"
 

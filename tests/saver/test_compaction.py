@@ -24,6 +24,9 @@ from langgraph_eventlog.saver import CompactionReport, EventLogSaver, compacting
 from langgraph_eventlog.saver.compacting import Compactor
 from langgraph_eventlog.saver.pacing import Pace
 
+POINTED_AT = " UNION ".join(
+    f"SELECT position FROM {table}" for table in ("history", "history_recent", "pending_writes")
+)
 BIG = "k" * 500
 
 
@@ -137,9 +140,7 @@ def test_everything_reads_verifies_and_rebuilds_as_before(saver: EventLogSaver) 
 def test_what_was_deleted_pruned_or_replaced_goes_and_what_is_pointed_at_stays(saver: EventLogSaver) -> None:
     fill(saver)
     with saver.log.database.reading() as connection:
-        pointed = connection.execute(
-            "SELECT position FROM history UNION SELECT position FROM pending_writes"
-        ).fetchall()
+        pointed = connection.execute(POINTED_AT).fetchall()
     puts = {e.position for e in saver.log.read() if e.kind in (Kind.PUT, Kind.PUT_WRITES)}
     deleted = set(positions(saver, thread_id="deleted", kinds=[Kind.PUT, Kind.PUT_WRITES]))
     saver.compact(thorough=False)
@@ -157,7 +158,7 @@ def test_what_is_kept_refers_to_nothing_that_is_not(saver: EventLogSaver) -> Non
     assert report.restated > 0
     assert report.bytes_restated > 0
     with saver.log.database.reading() as connection:
-        pointed = connection.execute("SELECT position FROM history UNION SELECT position FROM pending_writes")
+        pointed = connection.execute(POINTED_AT)
         live = {position for (position,) in pointed}
     values = [Kind.PUT, Kind.PUT_WRITES, Kind.RESTATE, Kind.RESTATE_WRITES]
     assert set(positions(saver, kinds=values)) == live
@@ -658,6 +659,8 @@ def test_a_damaged_record_stops_it_before_anything_is_erased(make_saver: Any, he
     [
         "DELETE FROM history WHERE checkpoint_id = ?1",
         "UPDATE history SET position = position + 1 WHERE checkpoint_id = ?1",
+        "DELETE FROM history_recent WHERE ?1 IS NOT NULL",
+        "UPDATE history_recent SET position = position - 1 WHERE ?1 IS NOT NULL",
         "DELETE FROM pending_writes WHERE checkpoint_id = ?1",
         "UPDATE pending_writes SET position = position - 1 WHERE checkpoint_id = ?1",
         "UPDATE threads SET bytes = bytes + 1 WHERE ?1 IS NOT NULL",
@@ -667,9 +670,11 @@ def test_a_damaged_record_stops_it_before_anything_is_erased(make_saver: Any, he
 def test_on_the_word_of_damaged_projections_nothing_is_erased(make_saver: Any, helpers: Any, damage: str) -> None:
     saver = make_saver()
     fill(saver)
+    put(saver, "8", {"n": 8}, parent="7", thread="kept")
     before = everything(saver)
     with helpers(saver.path) as connection:
         connection.execute(damage, (to_key("7"),))
+        assert connection.changes()
     with pytest.raises(LogDamagedError, match=r"rebuild\(\)"):
         saver.compact()
     assert erased(saver) == {}
@@ -688,7 +693,8 @@ def test_what_has_lost_its_rows_is_not_taken_for_removed(make_saver: Any, helper
     streams = f"WHERE stream IN (SELECT stream FROM stream {which})"
     with helpers(saver.path) as connection:
         if lost != "what there is to say of a thread":
-            connection.execute(f"DELETE FROM history {streams}; DELETE FROM pending_writes {streams}")
+            for table in ("history", "history_recent", "pending_writes"):
+                connection.execute(f"DELETE FROM {table} {streams}")
         connection.execute(f"DELETE FROM threads {which}")
     with pytest.raises(LogDamagedError, match=r"is not among the threads.*rebuild\(\)"):
         saver.compact()

@@ -19,7 +19,7 @@ KINDS = {"history": Kind.PUT, "pending_writes": Kind.PUT_WRITES}
 
 
 @pytest.fixture
-def misdirect(file_twin: Any, make_saver: Any) -> Callable[..., int]:
+def misdirect(file_twin: Any, make_saver: Any, settle: Callable[[EventLogSaver], None]) -> Callable[..., int]:
     """Fill a log, and let the rows of checkpoint "1" point elsewhere; gives where to."""
     for thread, ns, id in (("t", "", "1"), *OTHERS.values()):
         file_twin.put(id, {"x": [thread, ns, id]}, thread=thread, ns=ns, parent="0")
@@ -34,12 +34,14 @@ def misdirect(file_twin: Any, make_saver: Any) -> Callable[..., int]:
             if e.checkpoint_ns == ns and e.data.checkpoint_id == id  # type: ignore[union-attr]
         )
         own = "SELECT stream FROM stream JOIN thread USING (thread) WHERE thread_id = 't' AND checkpoint_ns = ''"
+        settle(saver)
         with saver.log.database.writing() as connection:
             # As if it had been put there, not copied: what is copied stands in another stream by right.
             where = f"WHERE checkpoint_id = ? AND stream = ({own})"
             connection.execute(
                 f"UPDATE {table} SET position = ?, applied = ? {where}", (position, position, to_key("1"))
             )
+            assert connection.changes() == 1
         return position
 
     return misdirected
@@ -120,7 +122,7 @@ def test_metadata_that_is_damaged_is_an_error_that_says_so_and_a_rebuild_mends_i
     whole = file_twin.the("1")
     saver: EventLogSaver = file_twin.saver
     with saver.log.database.writing() as connection:
-        connection.execute("UPDATE history SET metadata = CAST(x'c1' || metadata AS BLOB)")
+        connection.execute("UPDATE history_recent SET metadata = CAST(x'c1' || metadata AS BLOB)")
     for read in (lambda: file_twin.the("1"), file_twin.ids, lambda: file_twin.ids(filter={"user": "me"})):
         with pytest.raises(LogDamagedError, match="rebuild"):
             read()

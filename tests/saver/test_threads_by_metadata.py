@@ -97,7 +97,7 @@ def test_metadata_that_is_no_map_is_none_and_hides_no_thread(make_saver: Any) ->
     saver.register_thread("t", name="kept", metadata={"a": 1})
     make_saver.damaged(saver.path)
     with saver.log.database.writing() as connection:
-        connection.execute("UPDATE history SET metadata = ?", (pack([1]),))
+        connection.execute("UPDATE history_recent SET metadata = ?", (pack([1]),))
         connection.execute("UPDATE threads SET metadata = ?", (pack(b"a\x01"),))
     [info] = saver.threads()
     assert (info.name, info.metadata, info.latest_step) == ("kept", {}, None)

@@ -113,7 +113,10 @@ def _backdate(path: Path) -> None:
 
 def _hide_in_a_table(path: Path) -> None:
     with apsw.Connection(str(path)) as connection:
-        connection.execute("UPDATE history SET hidden = 1 WHERE position = (SELECT max(position) FROM history)")
+        connection.execute(
+            "UPDATE history_recent SET hidden = 1 WHERE position = (SELECT max(position) FROM history_recent)"
+        )
+        assert connection.changes()
     connection.close()
 
 

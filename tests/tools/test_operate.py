@@ -30,7 +30,7 @@ def messages_of(path: Path, thread_id: str) -> list[Any]:
 def test_rebuild_mends_tables_and_leaves_the_events(run: Any, json_of: Any, shop: Path) -> None:
     before, anchor = threads_of(json_of, shop), run("anchor", shop).stdout.strip()
     with apsw.Connection(str(shop)) as connection:
-        connection.execute("DELETE FROM history")
+        connection.execute("DELETE FROM history; DELETE FROM history_recent")
         connection.execute("UPDATE threads SET name = 'somebody', checkpoints = 0")
     connection.close()
     run("verify", shop, code=1)

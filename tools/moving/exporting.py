@@ -14,7 +14,6 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...eventlog.connection import file_uri
 from ...eventlog.errors import ConfigError, DecodingError, EncodingError
-from ...eventlog.sql import the_row
 from ...eventlog.syncing import sync
 from ...saver import EventLogSaver
 from .comparing import Difference, Place, compare
@@ -129,7 +128,7 @@ def _write_all(
     connection.execute(SCHEMA)
     threads: set[str] = set()
     with saver.log.database.reading() as reading:
-        total = the_row(reading, "SELECT count(*) FROM history")[0]
+        total = saver._core.views.history.count_all(reading)
         for found in walk(saver, reading, selection):
             threads.add(found.thread_id)
             try:
