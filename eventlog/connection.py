@@ -19,10 +19,9 @@ from .encryption import Key
 __all__ = ["BusyHandler", "WalCheckpoints", "connect", "file_uri", "is_private"]
 
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
-# Of two kilobytes each, or four in older files. So many at a time are folded in, which is SQLite's own setting; where
-# that has not been enough, readers are waited for.
-_WAL_PAGES_AT_A_TIME = 1_000
-_MANY_WAL_PAGES = _WAL_LIMIT_BYTES // 4096
+# So many at a time are folded in: as much as SQLite of its own does with pages of four kilobytes, and twice as many pages
+# of two. Where that has not been enough, readers are waited for.
+_WAL_BYTES_AT_A_TIME = 4_096_000
 _WAIT_FOR_READERS_MS = 200
 _CACHE_KIB = 16 * 1024
 # More than there are statements, so that each is prepared once for each connection.
@@ -62,15 +61,19 @@ class WalCheckpoints:
 
     def __init__(self, busy: BusyHandler) -> None:
         self._busy = busy
-        self._next = _WAL_PAGES_AT_A_TIME
+        self._pages_at_a_time = self._many_pages = self._next = 0
 
     def __call__(self, connection: apsw.Connection, name: str, pages: int) -> int:
         """Be told by SQLite, after each commit, how many pages the WAL has."""
-        if pages + _WAL_PAGES_AT_A_TIME < self._next:  # it has begun anew
-            self._next = _WAL_PAGES_AT_A_TIME
+        if not self._next:  # the first commit: before it, a new file had no pages of any size
+            page_bytes = connection.pragma("page_size")
+            self._next = self._pages_at_a_time = _WAL_BYTES_AT_A_TIME // page_bytes
+            self._many_pages = _WAL_LIMIT_BYTES // page_bytes
+        if pages + self._pages_at_a_time < self._next:  # it has begun anew
+            self._next = self._pages_at_a_time
         if pages >= self._next:
-            self._next = pages + _WAL_PAGES_AT_A_TIME
-            self._fold(connection, wait=pages >= _MANY_WAL_PAGES)
+            self._next = pages + self._pages_at_a_time
+            self._fold(connection, wait=pages >= self._many_pages)
         return apsw.SQLITE_OK
 
     def _fold(self, connection: apsw.Connection, *, wait: bool) -> None:
