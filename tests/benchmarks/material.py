@@ -112,8 +112,10 @@ class Thread:
         first = f"{1:032}.{0.5:016}"
         version = f"{self._step + 1:032}.{self._random.random():016}"
         before = f"{self._step:032}.{self._random.random():016}"
+        empty: dict[str, Any] = {**empty_checkpoint()}
+        empty.pop("pending_sends", None)  # the checkpoints of graphs have none
         checkpoint = {
-            **empty_checkpoint(),
+            **empty,
             "id": str(uuid6(clock_seq=self._step)),
             "channel_values": {channel: value, "branch:to:model": None},
             "channel_versions": {"__start__": first, channel: version, "branch:to:model": version},
