@@ -94,7 +94,7 @@ class Projection(abc.ABC):
         """Read, at any time, from any thread; sees what has been committed.
 
         Also the built-in projections, whose tables may change with each version, and hold ids as bytes: see
-        `ids.to_key`.
+        `ids.to_key`. Checkpoints are in `history` and `history_recent` together.
         """
         return self.db.query(sql, bindings)
 

@@ -32,7 +32,9 @@ def unneeded(saver: EventLogSaver) -> set[int]:
     superseded = superseded_of(saver)
     with saver.log.database.reading() as connection:
         pointed_at = {
-            p for table in ("history", "pending_writes") for (p,) in connection.execute(f"SELECT position FROM {table}")
+            p
+            for table in ("history", "history_recent", "pending_writes")
+            for (p,) in connection.execute(f"SELECT position FROM {table}")
         }
     staying = set(there)
     while True:
