@@ -19,8 +19,8 @@ from .encryption import Key
 __all__ = ["BusyHandler", "WalCheckpoints", "connect", "file_uri", "is_private"]
 
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
-# So many at a time are folded in: as much as SQLite of its own does with pages of four kilobytes, and twice as many pages
-# of two. Where that has not been enough, readers are waited for.
+# So many at a time are folded in: a thousand pages of four kilobytes, as SQLite does of its own, or two thousand of two.
+# Where that has not been enough, readers are waited for.
 _WAL_BYTES_AT_A_TIME = 4_096_000
 _WAIT_FOR_READERS_MS = 200
 _CACHE_KIB = 16 * 1024

@@ -46,8 +46,8 @@ class ValueFormatError(ValueError):
     """A stored value is not laid out as FORMAT.md says."""
 
 
-# Not frozen: a list has one for each of its elements, each put makes several, and a frozen one takes two to three times as
-# long to make. Nobody changes one.
+# Not frozen: a list has one for each of its elements, each put makes several, and a frozen one takes two to three times
+# as long to make. Nobody changes one.
 @dataclass(slots=True, unsafe_hash=True)
 class Whole:
     """A value, or an element of one, as its serializer gave it: type tag and bytes."""
