@@ -19,7 +19,7 @@ from .encryption import Key
 __all__ = ["BusyHandler", "WalCheckpoints", "connect", "file_uri", "is_private"]
 
 _WAL_LIMIT_BYTES = 16 * 1024 * 1024
-# So many at a time are folded in: a thousand pages of four kilobytes, as SQLite does of its own, or two thousand of two.
+# So many at a time are folded in: a thousand pages of four kilobytes, as SQLite of its own does, or two thousand of 2.
 # Where that has not been enough, readers are waited for.
 _WAL_BYTES_AT_A_TIME = 4_096_000
 _WAIT_FOR_READERS_MS = 200
