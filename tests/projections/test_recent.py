@@ -194,6 +194,39 @@ def test_the_greatest_id_is_the_latest_in_whichever_of_both_it_is(make_saver: Ma
         assert info.latest_checkpoint_id == "9"
 
 
+@pytest.mark.parametrize("first", ["children", "parents", "the elder half", "the younger half", "all", "none"])
+@pytest.mark.parametrize("root", [None, "not there", "30"], ids=["a root", "a root that is gone", "a circle"])
+def test_ancestors_are_found_in_whichever_of_both_each_is(
+    make_saver: Make, steps: Any, settle: Settle, first: str, root: str | None
+) -> None:
+    saver = make_saver()
+    names = [f"{n:02}" for n in range(40)]
+    settled = {
+        "children": names[1::2],
+        "parents": names[::2],
+        "the elder half": names[:20],
+        "the younger half": names[20:],
+        "all": names,
+        "none": [],
+    }[first]
+    others = [id for id in names if id not in settled]
+    for some in (settled, others):
+        settle(saver)
+        for id in some:
+            steps.put(saver, id, {"x": id}, parent=root if id == "00" else f"{int(id) - 1:02}")
+    if first == "all":
+        settle(saver)
+    assert (ids(saver, "history"), ids(saver, "history_recent")) == (settled, others)
+    history = saver._core.views.history
+    with saver.log.database.reading() as connection:
+        for start in (39, 38, 20, 19, 1, 0):
+            row = history.one(connection, 1, names[start])
+            assert row is not None
+            found = [ancestor.checkpoint_id for ancestor in history.ancestors(connection, row)]
+            circle = names[start + 1 : 31] if root == "30" and start < 30 else []
+            assert found == [*reversed(names[:start]), *reversed(circle)]
+
+
 def test_where_a_row_stands_does_not_depend_on_who_appends(make_saver: Make, steps: Any) -> None:
     """Two processes' puts in turns stand as one's."""
     one, other = make_saver(), make_saver()
