@@ -6,7 +6,6 @@ key is its 16 bytes, and any other text's key is that of the greatest UUID below
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from functools import lru_cache
 
@@ -19,7 +18,6 @@ ABOVE_ALL_IDS = b"\xff"
 _BELOW_UUIDS, _UUID = b"\x00", b"\x01"
 _BESIDES = b"\x01"
 _UUID_SIZE = len(_UUID) + 16
-_CANONICAL = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _MAX_CACHED = 80
 _GREATEST = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _DIGITS = "0123456789abcdef"
@@ -46,7 +44,7 @@ def from_key(key: bytes) -> str:
 
 
 def _to_key(text: str) -> bytes:
-    if _CANONICAL.fullmatch(text):
+    if _is_canonical(text):
         return _uuid_key(text)
     below = _uuid_below(text)
     return (_BELOW_UUIDS if below is None else _uuid_key(below) + _BESIDES) + text.encode()
@@ -73,6 +71,18 @@ def _unreadable() -> LogDamagedError:
 # A put hands the same few ids to several tables. Long ones, which nobody needs, are not kept in memory.
 _to_key_cached = lru_cache(maxsize=4096)(_to_key)
 _from_key_cached = lru_cache(maxsize=4096)(_from_key)
+
+
+def _is_canonical(text: str) -> bool:
+    """Tell whether a text is a UUID in lower case, with hyphens where they belong."""
+    # Faster than a regular expression: each checkpoint has an id that was never seen before.
+    digits = text.replace("-", "")
+    if len(text) != len(_GREATEST) or len(digits) != 32 or text[8:24:5] != "----":
+        return False
+    try:
+        return bytes.fromhex(digits).hex() == digits
+    except ValueError:
+        return False
 
 
 def _uuid_key(text: str) -> bytes:

@@ -135,7 +135,9 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         base = known.position if before.at is None else before.at
         if _is_the_same(parts, before.parts):
             return Carried(base), KnownValue(base, parts, before.chain, before.read_bytes)
-        difference = _difference(parts, before, base, known.written)
+        # Small values, the versions maps of most graphs among them, are stored whole: seen at once.
+        is_small = parts.form is Form.WHOLE and len(parts.elements[0].data) < _MIN_PATCHED
+        difference = None if is_small else _difference(parts, before, base, known.written)
         if difference is not None:
             chain = before.chain.then(difference, base, len(before.parts.elements), None)
             gathered = _gathered(parts, chain.run)

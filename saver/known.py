@@ -76,8 +76,9 @@ class Known:
         for values in (self.channels, self.fields):
             for value in values.values():
                 _, keys, elements, size, _, _, _, given_sizes, snapshot = value.parts
-                # A str may take four times the bytes that it is serialised to.
-                total += 500 + size + 130 * len(elements) + 60 * len(keys) + sum(given_sizes) + 40 * len(given_sizes)
+                total += 500 + size + 130 * len(elements) + 60 * len(keys)
+                if given_sizes:  # a str may take four times the bytes that it is serialised to
+                    total += sum(given_sizes) + 40 * len(given_sizes)
                 if snapshot is not None:
                     total += snapshot.memory
         return total

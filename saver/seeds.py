@@ -24,7 +24,7 @@ _MOST_ANCESTORS = 1_024
 
 def snapshots_alone(values: Mapping[Any, Any], known: Known) -> set[str]:
     """Name the channels of a checkpoint whose values are snapshots, and of which the parent has none."""
-    if _DeltaSnapshot not in set(map(type, values.values())):
+    if _DeltaSnapshot not in map(type, values.values()):
         return set()  # as nearly always
     return {
         name

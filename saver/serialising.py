@@ -20,6 +20,7 @@ _MAX_DEPTH = 100
 _CONTAINERS = (dict, list, tuple)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MAX_NAME = 64
+_STR = frozenset({str})
 
 
 def dump(serde: SerializerProtocol, value: Any, channel: str) -> Whole:
@@ -157,9 +158,10 @@ def _bad_key(value: Any) -> str | None:
     """Give the path of a key that would not come back as it is; of what could be packed, so that it ends."""
     parts: Iterator[tuple[Any, Any]] = iter(())
     if isinstance(value, dict):
-        for key in value:
-            if type(key) is not str and not isinstance(key, str | int | float | bytes | None):
-                return f"{_step(key)} (the key)"
+        if not _STR.issuperset(map(type, value)):
+            for key in value:
+                if not isinstance(key, str | int | float | bytes | None):
+                    return f"{_step(key)} (the key)"
         parts = iter(value.items())
     elif isinstance(value, list | tuple):
         parts = iter(enumerate(value))
