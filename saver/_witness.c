@@ -6,6 +6,10 @@
 #include <stdint.h>
 #include <structmember.h>
 
+#if SIZEOF_VOID_P < 8
+#error "Its marks take three bits of a pointer. Without it, the saver works without this module."
+#endif
+
 #ifdef Py_GIL_DISABLED
 #error "What it guarantees rests on the GIL. Without it, the saver works without this module."
 #endif

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import apsw
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ..eventlog.errors import BaseErasedError, CorruptRecordError
+from ..eventlog.errors import BaseErasedError, CorruptRecordError, LogDamagedError
 from ..eventlog.event import Carry, Import, NewEvent, PutWrites, RecordedEvent
+from ..eventlog.value import Whole
 from .config import Address
 from .core import Core
 from .known import Key, Known, KnownCheckpoints
 from .memory import Memory
+from .seeds import serialised_snapshots_alone, with_seeds
 from .serialised import SerialisedCheckpoint, encode_serialised, likeness_of_serialised
 from .similar import SimilarWrites
 
@@ -160,6 +162,8 @@ class _Transaction:
     def _put(self, taken: Taken, checkpoint: SerialisedCheckpoint) -> None:
         address = Address(taken.thread_id, taken.checkpoint_ns, None, taken.thread_id)
         known = self._known_parent(taken, checkpoint.parent_id)
+        if known is not None:
+            known = self._with_seeds(known, taken, checkpoint)
         encoded = encode_serialised(self._serde, address, checkpoint, known=known)
         try:
             recorded = self._append(encoded.event)
@@ -185,6 +189,23 @@ class _Transaction:
             return None  # it is stored in full, then
         self._known.remember(key, known)
         return known
+
+    def _with_seeds(self, known: Known, taken: Taken, checkpoint: SerialisedCheckpoint) -> Known:
+        """Add what the snapshots of delta channels, if it has some, can be compared with."""
+        whole = {name: value for name, value in checkpoint.channels.items() if isinstance(value, Whole)}
+        alone = serialised_snapshots_alone(whole, known)
+        stream = self._stream(taken) if alone else None
+        if stream is None or checkpoint.parent_id is None:
+            return known
+        history = self._views.history
+        try:
+            row = history.one(self._connection, stream, checkpoint.parent_id)
+            if row is None:
+                return known
+            gatherer = self._core.gatherer(self._connection, Memory(0))
+            return with_seeds(known, gatherer, history.generations(self._connection, row), alone)
+        except LogDamagedError:
+            return known
 
     def _put_writes(self, taken: Taken, data: PutWrites) -> None:
         event = NewEvent(data, taken.thread_id, taken.checkpoint_ns)

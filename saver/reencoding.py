@@ -12,6 +12,7 @@ a record names its bases in its header only, and values name them by their rank 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -34,7 +35,8 @@ from .differences import express_all
 from .encoding import FIELDS, field_before
 from .known import Known, KnownCheckpoints, KnownValue
 from .memory import Memory
-from .parts import Parts, parts_of_value
+from .parts import Form, Parts, parts_of_value
+from .seeds import MOST_ANCESTORS, serialised_snapshots_alone
 
 __all__ = ["Encoded", "Encoder"]
 
@@ -178,6 +180,8 @@ class Encoder:
         parts = {name: parts_of_value(value) for name, value in channels.items()}
         fields = {name: parts_of_value(value) for name, value in zip(FIELDS, maps, strict=True)}
         before = self._before(row)
+        if before is not None:
+            before = self._with_seeds(row, before, parts)
         put, known = self._against(before, put, parts, fields)
         if len(bases_of(put)) > MAX_BASES:
             put, known = self._against(None, put, parts, fields)
@@ -200,16 +204,43 @@ class Encoder:
 
     def _before(self, row: CheckpointRow) -> Known | None:
         for ancestor in islice(self._ancestors(row), _MOST_ANCESTORS):
-            waiting = self._waiting.get(ancestor.checkpoint_id)
-            key = ("", "", ancestor.checkpoint_id)
-            known = self._known.get(key, _NOBODY) if waiting is None else waiting.known
+            known = self._known_of(ancestor)
             if known is None and self._fate.stays(self._connection, ancestor.position):
                 known = self._gatherer.known(ancestor, _NOBODY)
-                self._known.remember(key, known)
+                self._known.remember(("", "", ancestor.checkpoint_id), known)
             if known is not None:
                 self._take_in_writes(ancestor, known)
                 return known
         return None
+
+    def _with_seeds(self, row: CheckpointRow, before: Known, parts: Mapping[str, Parts]) -> Known:
+        """Add what the snapshots of delta channels are compared with: what an ancestor further away has of them."""
+        whole = {name: its.elements[0] for name, its in parts.items() if its.form is Form.WHOLE}
+        wanted = serialised_snapshots_alone(whole, before)
+        found: dict[str, KnownValue] = {}
+        read_bytes = before.read_bytes
+        for ancestor in islice(self._ancestors(row), MOST_ANCESTORS) if wanted else ():
+            known = self._known_of(ancestor)
+            if known is not None:
+                some = {name: known.channels[name] for name in wanted & known.channels.keys()}
+                more = {
+                    name: its if its.at is not None else its._replace(at=known.position) for name, its in some.items()
+                }
+                size = known.read_bytes if more else 0
+            elif self._fate.stays(self._connection, ancestor.position):
+                more, size = self._gatherer.known_channels(ancestor, wanted)
+            else:
+                continue
+            found |= more
+            read_bytes += size
+            wanted -= more.keys()
+            if not wanted:
+                break
+        return replace(before, channels={**before.channels, **found}, read_bytes=read_bytes) if found else before
+
+    def _known_of(self, row: CheckpointRow) -> Known | None:
+        waiting = self._waiting.get(row.checkpoint_id)
+        return self._known.get(("", "", row.checkpoint_id), _NOBODY) if waiting is None else waiting.known
 
     def _ancestors(self, row: CheckpointRow) -> Iterator[CheckpointRow]:
         history = self._views.history

@@ -230,7 +230,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
                     return known
                 generations = self._core.views.history.generations(connection, row)
                 return with_seeds(known, self._gatherer(connection), generations, alone)
-        except CorruptRecordError:
+        except LogDamagedError:  # a graph goes on: it is stored in full
             return known
 
     def put_writes(

@@ -10,16 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from langgraph.checkpoint.serde.jsonplus import EXT_DELTA_SNAPSHOT
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
+from ..eventlog.value import Whole
 from ..projections.history import CheckpointRow
 from .decoding import Gatherer
 from .known import Known, KnownValue
+from .pieces import MSGPACK
 
-__all__ = ["snapshots_alone", "with_seeds"]
+__all__ = ["MOST_ANCESTORS", "serialised_snapshots_alone", "snapshots_alone", "with_seeds"]
 
 # Of so many ancestors at most: it is a search that a put waits for.
-_MOST_ANCESTORS = 1_024
+MOST_ANCESTORS = 1_024
+# Where a msgpack extension has its type, by what its header begins with.
+_TYPE_AT = {0xC7: 2, 0xC8: 3, 0xC9: 5}
 
 
 def snapshots_alone(values: Mapping[Any, Any], known: Known) -> set[str]:
@@ -33,13 +38,29 @@ def snapshots_alone(values: Mapping[Any, Any], known: Known) -> set[str]:
     }
 
 
+def serialised_snapshots_alone(values: Mapping[str, Whole | None], known: Known) -> set[str]:
+    """Do as `snapshots_alone` for serialised values. None: not in one piece. Of encrypted ones none is known."""
+    return {
+        name
+        for name, value in values.items()
+        if value is not None and name not in known.channels and _is_snapshot(value)
+    }
+
+
+def _is_snapshot(value: Whole) -> bool:
+    if value.tag != MSGPACK or not value.data:
+        return False
+    at = _TYPE_AT.get(value.data[0])
+    return at is not None and value.data[at : at + 1] == bytes((EXT_DELTA_SNAPSHOT,))
+
+
 def with_seeds(
     known: Known, gatherer: Gatherer, generations: Iterable[Sequence[CheckpointRow]], channels: set[str]
 ) -> Known:
     """Give what is known of a parent, and of channels that it does not hold, what its nearest ancestor has that does.
 
     Raises:
-        CorruptRecordError: something on the way is damaged.
+        LogDamagedError: something on the way is damaged.
     """
     found: dict[str, KnownValue] = {}
     wanted, looked_at, read_bytes = set(channels), 0, known.read_bytes
@@ -52,6 +73,6 @@ def with_seeds(
             if not wanted:
                 break
         looked_at += len(rows)
-        if not wanted or looked_at >= _MOST_ANCESTORS:
+        if not wanted or looked_at >= MOST_ANCESTORS:
             break
     return replace(known, channels={**known.channels, **found}, read_bytes=read_bytes) if found else known

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import Any
 
+import apsw
 import pytest
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from langgraph_eventlog.eventlog import record
+from langgraph_eventlog.eventlog import Kind, record
 from langgraph_eventlog.eventlog.event import Put
 from langgraph_eventlog.eventlog.value import Patch, Whole
 from langgraph_eventlog.saver import EventLogSaver, Retention
@@ -143,6 +146,24 @@ def test_what_a_snapshot_differs_from_may_be_deleted_and_erased(make_saver: Any)
         assert list(another.verify()) == []
 
 
+def test_what_is_stored_anew_by_compaction_is_a_patch_to_the_snapshot_before_it_again(make_saver: Any) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    fill(saver, 12 * APART + 2)
+    stored = [type(stored_at(saver, n * APART)) for n in range(1, 13)]
+    first = next(n for n in range(1, 12) if stored[n - 2 : n + 1] == [Patch, Patch, Patch])  # of those that stay
+    before = saver.log.head().position
+    saver.compact(vacuum=True)
+    size = os.path.getsize(saver.path)
+    assert saver.compact(Retention(keep_last=12 * APART + 2 - first * APART), vacuum=True).complete
+    assert os.path.getsize(saver.path) < size
+    restated = [event.data.put for event in saver.log.read(after=before, kinds=[Kind.RESTATE])]
+    snapshots = [type(put.channels["d"]) for put in restated if "d" in put.channels]
+    assert snapshots[:2] == [Whole, Patch]
+    for n in range(first, 13):
+        assert seed_of(saver, n * APART) == said(n * APART)
+    assert list(saver.verify()) == []
+
+
 def test_after_the_snapshot_before_was_deleted_the_next_is_whole_or_reads_all_the_same(make_saver: Any) -> None:
     saver = make_saver(synchronous="NORMAL")
     put(saver, 0, None, {"d": _DeltaSnapshot(said(20))}, run_id="gone")
@@ -151,6 +172,25 @@ def test_after_the_snapshot_before_was_deleted_the_next_is_whole_or_reads_all_th
     assert saver.compact().complete
     put(saver, 2, 1, {"d": _DeltaSnapshot(said(24))})
     assert saver.get_tuple(config_of()).checkpoint["channel_values"]["d"].value == said(24)
+
+
+@pytest.mark.parametrize("table", ["history", "history_recent"])
+def test_a_damaged_row_of_an_ancestor_does_not_keep_a_snapshot_from_being_put(
+    make_saver: Any, settle: Any, table: str
+) -> None:
+    saver = make_saver(synchronous="NORMAL")
+    make_saver.damaged(saver.path)
+    fill(saver, APART)
+    if table == "history":
+        settle(saver)
+    saver.close()
+    with contextlib.closing(apsw.Connection(saver.path)) as connection:
+        connection.execute(f"UPDATE {table} SET parent_id = x'05ffff' WHERE position < 9")
+        assert connection.changes() > 0
+    saver = make_saver(saver.path)
+    value = _DeltaSnapshot(said(APART))
+    put(saver, APART, APART - 1, {"d": value})
+    assert saver.get_tuple(config_of()).checkpoint["channel_values"]["d"] == value
 
 
 def test_a_damaged_snapshot_does_not_keep_the_next_from_being_put(make_saver: Any) -> None:

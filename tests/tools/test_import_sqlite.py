@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 from langgraph_eventlog.eventlog import Kind
+from langgraph_eventlog.eventlog.value import Patch, Whole
 from langgraph_eventlog.tools.moving.comparing import compare
 from langgraph_eventlog.tools.moving.errors import ConflictError, SourceError
 from langgraph_eventlog.tools.moving.importing import import_from, open_source
@@ -54,6 +57,26 @@ def test_writes_whose_checkpoint_never_came_are_imported(run: Any, official_shop
     chat_step = {"v": 4, "ts": "", "id": "never", "channel_values": {}, "channel_versions": {}, "versions_seen": {}}
     saver.put(of("order-1"), chat_step, {}, {})
     assert saver.get_tuple(of("order-1", checkpoint_id="never")).pending_writes == [("task", "item", "lost")]
+
+
+def test_snapshots_of_delta_channels_are_stored_as_what_came_since_the_one_before(
+    json_of: Any, tmp_path: Path, make_saver: Any
+) -> None:
+    path, parent = tmp_path / "snapshots.db", None
+    with SqliteSaver.from_conn_string(str(path)) as theirs:
+        for n in range(36):
+            said = [HumanMessage(hashlib.sha512(f"{i}".encode()).hexdigest(), id=f"{i}") for i in range(n)]
+            values = {"d": _DeltaSnapshot(said)} if n and n % 6 == 0 else {}
+            checkpoint = {"v": 4, "ts": "", "id": f"{n:03}", "channel_values": values, "channel_versions": {}}
+            theirs.put(of("t", checkpoint_id=parent), {**checkpoint, "versions_seen": {}}, {"step": n}, {})
+            parent = f"{n:03}"
+    assert json_of("import", path, "new.db")["differences"] == []
+    saver = make_saver(tmp_path / "new.db")
+    stored = [put.channels["d"] for put in (e.data for e in saver.log.read(kinds=[Kind.PUT])) if put.channels]
+    assert [type(value) for value in stored] == [Whole, Patch, Patch, Whole, Patch]  # the fourth is a keyframe
+    for n in (6, 30):
+        value = saver.get_tuple(of("t", checkpoint_id=f"{n:03}")).checkpoint["channel_values"]["d"].value
+        assert [message.id for message in value] == [f"{i}" for i in range(n)]
 
 
 def test_importing_again_appends_nothing(json_of: Any, official_shop: Path, make_saver: Any) -> None:
