@@ -38,13 +38,9 @@ def snapshots_alone(values: Mapping[Any, Any], known: Known) -> set[str]:
     }
 
 
-def serialised_snapshots_alone(values: Mapping[str, Whole | None], known: Known) -> set[str]:
-    """Do as `snapshots_alone` for serialised values. None: not in one piece. Of encrypted ones none is known."""
-    return {
-        name
-        for name, value in values.items()
-        if value is not None and name not in known.channels and _is_snapshot(value)
-    }
+def serialised_snapshots_alone(values: Mapping[str, Whole], known: Known) -> set[str]:
+    """Do as `snapshots_alone` for values that are serialised, in one piece each. Of encrypted ones none is known."""
+    return {name for name, value in values.items() if name not in known.channels and _is_snapshot(value)}
 
 
 def _is_snapshot(value: Whole) -> bool:
