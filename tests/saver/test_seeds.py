@@ -174,6 +174,7 @@ def test_after_the_snapshot_before_was_deleted_the_next_is_whole_or_reads_all_th
     assert saver.get_tuple(config_of()).checkpoint["channel_values"]["d"].value == said(24)
 
 
+@pytest.mark.plain_file("it changes rows without the log")
 @pytest.mark.parametrize("table", ["history", "history_recent"])
 def test_a_damaged_row_of_an_ancestor_does_not_keep_a_snapshot_from_being_put(
     make_saver: Any, settle: Any, table: str
