@@ -5,7 +5,7 @@ Encoding asserts, since its input is our own; decoding checks every type, since 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from .event import (
@@ -93,15 +93,10 @@ def stored_values(data: EventData) -> list[Stored]:
 
 def bases_of(data: EventData) -> frozenset[int]:
     """Give the positions of all events that this one refers to."""
-    values: Iterable[Stored]
     if type(data) is PutWrites:
         return _NO_BASES  # by far the most frequent kind; what it writes is whole
-    if type(data) is Put:  # the next
-        values = (*data.channels.values(), data.channel_versions, data.versions_seen)  # what is `rest` is whole
-    else:
-        values = stored_values(data)
     bases: set[int] = set()
-    for value in values:
+    for value in stored_values(data):
         kind = type(value)
         if kind is Carried:
             bases.add(value.base)  # type: ignore[union-attr]

@@ -34,7 +34,7 @@ __all__ = [
 APPLICATION_ID = 0x4C474556  # "LGEV"
 FORMAT_VERSION = 1
 _AUTO_VACUUM_INCREMENTAL = 2
-# Of a new file. An append changes some ten pages, a few hundred bytes in each: half of SQLite's own 4,096 is half of
+# Of a new file. An append changes several pages, a few hundred bytes in each: half of SQLite's own 4,096 is half of
 # what is written into the WAL, and less that stays empty. With 1,024 too few records fit on a page.
 _PAGE_BYTES = 2_048
 
