@@ -15,14 +15,10 @@ from urllib.parse import quote
 import apsw
 
 from .encryption import Key
+from .wal import WAL_LIMIT_BYTES, AfterCommit
 
-__all__ = ["BusyHandler", "WalCheckpoints", "connect", "file_uri", "is_private"]
+__all__ = ["BusyHandler", "connect", "file_uri", "is_private"]
 
-_WAL_LIMIT_BYTES = 16 * 1024 * 1024
-# So many at a time are folded in: a thousand pages of four kilobytes, as SQLite of its own does, or two thousand of 2.
-# Where that has not been enough, readers are waited for.
-_WAL_BYTES_AT_A_TIME = 4_096_000
-_WAIT_FOR_READERS_MS = 200
 _CACHE_KIB = 16 * 1024
 # More than there are statements, so that each is prepared once for each connection.
 _CACHED_STATEMENTS = 128
@@ -48,43 +44,6 @@ class BusyHandler:
             return False
         pause()
         return True
-
-
-class WalCheckpoints:
-    """Folds the WAL into the file after commits, so that it begins anew; what SQLite does of its own is not enough.
-
-    SQLite folds in what it can without waiting, and begins anew when it happens that nobody is reading. With readers
-    in several processes somebody always is, and the WAL grows for as long as that goes on. So when it has become
-    large, those who are reading are waited for: whoever begins meanwhile does not need the WAL any more. A foreign
-    reader may keep its transaction for hours: it is waited for a little, and again when the WAL has grown further.
-    """
-
-    def __init__(self, busy: BusyHandler) -> None:
-        self._busy = busy
-        self._pages_at_a_time = self._many_pages = self._next = 0
-
-    def __call__(self, connection: apsw.Connection, name: str, pages: int) -> int:
-        """Be told by SQLite, after each commit, how many pages the WAL has."""
-        if not self._next:  # the first commit: before it, a new file had no pages of any size
-            page_bytes = connection.pragma("page_size")
-            self._next = self._pages_at_a_time = _WAL_BYTES_AT_A_TIME // page_bytes
-            self._many_pages = _WAL_LIMIT_BYTES // page_bytes
-        if pages + self._pages_at_a_time < self._next:  # it has begun anew
-            self._next = self._pages_at_a_time
-        if pages >= self._next:
-            self._next = pages + self._pages_at_a_time
-            self._fold(connection, wait=pages >= self._many_pages)
-        return apsw.SQLITE_OK
-
-    def _fold(self, connection: apsw.Connection, *, wait: bool) -> None:
-        timeout_ms = self._busy.timeout_ms
-        try:
-            self._busy.timeout_ms = _WAIT_FOR_READERS_MS
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART if wait else apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except Exception:  # noqa: S110  the commit is durable: whatever goes wrong here must not look as if it were not
-            pass
-        finally:
-            self._busy.timeout_ms = timeout_ms
 
 
 def pause() -> None:
@@ -152,8 +111,9 @@ def connect(
             connection.pragma("synchronous", synchronous)
             connection.pragma("recursive_triggers", "ON")
             connection.pragma("secure_delete", "ON")
-            connection.pragma("journal_size_limit", _WAL_LIMIT_BYTES)
-            connection.set_wal_hook(WalCheckpoints(busy))  # in the place of SQLite's own
+            connection.pragma("journal_size_limit", WAL_LIMIT_BYTES)
+            # In the place of SQLite's own. Who does not sync each commit has nothing of a longer WAL.
+            connection.set_wal_hook(AfterCommit(busy, ahead=synchronous == "FULL"))
         else:
             connection.pragma("query_only", "ON")
     except BaseException:

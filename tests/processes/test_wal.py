@@ -20,7 +20,7 @@ from typing import Any
 import anyio
 import apsw
 import pytest
-from langgraph_eventlog.eventlog import connection as connection_module
+from langgraph_eventlog.eventlog import wal as wal_module
 from langgraph_eventlog.saver import EventLogSaver
 
 from .children import Child, config, put, write
@@ -76,8 +76,8 @@ def test_with_nobody_reading_the_wal_is_folded_in_a_few_megabytes_at_a_time(make
 
 def test_with_somebody_always_reading_the_wal_stays_bounded(make_saver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two readers take turns, so that at no moment there is none: SQLite of its own would never begin anew."""
-    monkeypatch.setattr(connection_module, "_WAL_BYTES_AT_A_TIME", 50 * 4096)
-    monkeypatch.setattr(connection_module, "_WAL_LIMIT_BYTES", 200 * 4096)
+    monkeypatch.setattr(wal_module, "_BYTES_AT_A_TIME", 50 * 4096)
+    monkeypatch.setattr(wal_module, "WAL_LIMIT_BYTES", 200 * 4096)
     saver = make_saver(synchronous="NORMAL")
     put(saver, "t", x=1)
     stop, turns = threading.Event(), [threading.Event(), threading.Event()]
