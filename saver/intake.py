@@ -203,7 +203,8 @@ class _Transaction:
             if row is None:
                 return known
             gatherer = self._core.gatherer(self._connection, Memory(0))
-            return with_seeds(known, gatherer, history.generations(self._connection, row), alone)
+            ancestors = history.ancestors(self._connection, row)
+            return with_seeds(known, ancestors, alone, gatherer.known_channels)
         except LogDamagedError:
             return known
 

@@ -11,8 +11,7 @@ a record names its bases in its header only, and values name them by their rank 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Set
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -36,7 +35,7 @@ from .encoding import FIELDS, field_before
 from .known import Known, KnownCheckpoints, KnownValue
 from .memory import Memory
 from .parts import Form, Parts, parts_of_value
-from .seeds import MOST_ANCESTORS, serialised_snapshots_alone
+from .seeds import serialised_snapshots_alone, with_seeds
 
 __all__ = ["Encoded", "Encoder"]
 
@@ -216,27 +215,18 @@ class Encoder:
     def _with_seeds(self, row: CheckpointRow, before: Known, parts: Mapping[str, Parts]) -> Known:
         """Add what the snapshots of delta channels are compared with: what an ancestor further away has of them."""
         whole = {name: its.elements[0] for name, its in parts.items() if its.form is Form.WHOLE}
-        wanted = serialised_snapshots_alone(whole, before)
-        found: dict[str, KnownValue] = {}
-        read_bytes = before.read_bytes
-        for ancestor in islice(self._ancestors(row), MOST_ANCESTORS) if wanted else ():
-            known = self._known_of(ancestor)
-            if known is not None:
-                some = {name: known.channels[name] for name in wanted & known.channels.keys()}
-                more = {
-                    name: its if its.at is not None else its._replace(at=known.position) for name, its in some.items()
-                }
-                size = known.read_bytes if more else 0
-            elif self._fate.stays(self._connection, ancestor.position):
-                more, size = self._gatherer.known_channels(ancestor, wanted)
-            else:
-                continue
-            found |= more
-            read_bytes += size
-            wanted -= more.keys()
-            if not wanted:
-                break
-        return replace(before, channels={**before.channels, **found}, read_bytes=read_bytes) if found else before
+        alone = serialised_snapshots_alone(whole, before)
+        return with_seeds(before, self._ancestors(row), alone, self._look) if alone else before
+
+    def _look(self, row: CheckpointRow, channels: Set[str]) -> tuple[Mapping[str, KnownValue], int]:
+        known = self._known_of(row)
+        if known is not None:
+            found = {name: known.channels[name] for name in channels & known.channels.keys()}
+            return {
+                name: its if its.at is not None else its._replace(at=known.position) for name, its in found.items()
+            }, known.read_bytes if found else 0
+        stays = self._fate.stays(self._connection, row.position)
+        return self._gatherer.known_channels(row, channels) if stays else ({}, 0)
 
     def _known_of(self, row: CheckpointRow) -> Known | None:
         waiting = self._waiting.get(row.checkpoint_id)

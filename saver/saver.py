@@ -228,8 +228,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
                 row = self._find(connection, address)
                 if row is None:
                     return known
-                generations = self._core.views.history.generations(connection, row)
-                return with_seeds(known, self._gatherer(connection), generations, alone)
+                ancestors = self._core.views.history.ancestors(connection, row)
+                return with_seeds(known, ancestors, alone, self._gatherer(connection).known_channels)
         except LogDamagedError:  # a graph goes on: it is stored in full
             return known
 

@@ -6,8 +6,9 @@ each in full would make a file grow with the square of its thread's length.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from langgraph.checkpoint.serde.jsonplus import EXT_DELTA_SNAPSHOT
@@ -15,14 +16,13 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from ..eventlog.value import Whole
 from ..projections.history import CheckpointRow
-from .decoding import Gatherer
 from .known import Known, KnownValue
 from .pieces import MSGPACK
 
-__all__ = ["MOST_ANCESTORS", "serialised_snapshots_alone", "snapshots_alone", "with_seeds"]
+__all__ = ["serialised_snapshots_alone", "snapshots_alone", "with_seeds"]
 
 # Of so many ancestors at most: it is a search that a put waits for.
-MOST_ANCESTORS = 1_024
+_MOST_ANCESTORS = 1_024
 # Where a msgpack extension has its type, by what its header begins with.
 _TYPE_AT = {0xC7: 2, 0xC8: 3, 0xC9: 5}
 
@@ -50,25 +50,29 @@ def _is_snapshot(value: Whole) -> bool:
     return at is not None and value.data[at : at + 1] == bytes((EXT_DELTA_SNAPSHOT,))
 
 
-def with_seeds(
-    known: Known, gatherer: Gatherer, generations: Iterable[Sequence[CheckpointRow]], channels: set[str]
-) -> Known:
+# Gives what is known of those of some channels that a checkpoint holds, and how many bytes are read for it.
+Look = Callable[[CheckpointRow, Set[str]], tuple[Mapping[str, KnownValue], int]]
+
+
+def with_seeds(known: Known, ancestors: Iterable[CheckpointRow], channels: Set[str], look: Look) -> Known:
     """Give what is known of a parent, and of channels that it does not hold, what its nearest ancestor has that does.
+
+    Args:
+        known: of the parent.
+        ancestors: the parent's, or the parent and its; the nearest first.
+        channels: which.
+        look: what tells of an ancestor.
 
     Raises:
         LogDamagedError: something on the way is damaged.
     """
     found: dict[str, KnownValue] = {}
-    wanted, looked_at, read_bytes = set(channels), 0, known.read_bytes
-    for rows in generations:
-        for row in rows:
-            more, size = gatherer.known_channels(row, wanted)
-            found |= more
-            read_bytes += size
-            wanted -= more.keys()
-            if not wanted:
-                break
-        looked_at += len(rows)
-        if not wanted or looked_at >= MOST_ANCESTORS:
+    wanted, read_bytes = set(channels), known.read_bytes
+    for ancestor in islice(ancestors, _MOST_ANCESTORS) if wanted else ():
+        more, size = look(ancestor, wanted)
+        found |= more
+        read_bytes += size
+        wanted -= more.keys()
+        if not wanted:
             break
     return replace(known, channels={**known.channels, **found}, read_bytes=read_bytes) if found else known
