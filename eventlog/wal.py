@@ -77,7 +77,8 @@ class AfterCommit:
     def _make_room(self, connection: apsw.Connection, pages: int) -> int:
         """Have room behind so many pages; give up to how many there is enough."""
         used = _HEADER_BYTES + pages * self._frame_bytes
-        room = min(max(used, _LEAST_ROOM_BYTES), _MOST_ROOM_BYTES)
+        # Whole pages: so the WAL has a length that others expect.
+        room = min(max(used, _LEAST_ROOM_BYTES), _MOST_ROOM_BYTES) // self._frame_bytes * self._frame_bytes
         try:
             # Closing it lets go of no lock: SQLite has those on the file itself, and on its shared memory.
             wal = os.open(connection.filename_wal, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
