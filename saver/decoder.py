@@ -12,7 +12,8 @@ from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .clones import Clones
 from .cloning import Maker
 from .pieces import MSGPACK, array_of, cut
-from .serialising import load, load_plain
+from .serialising import load_plain
+from .unpacking import loader
 
 __all__ = ["Decoder"]
 
@@ -37,6 +38,7 @@ class Decoder:
     def __init__(self, serde: SerializerProtocol, clones: Clones | None, *, at_once: bool = False) -> None:
         self.serde = serde
         self._clones = clones
+        self._load = loader(serde)
         self._at_once = at_once
 
     def value(self, value: Value) -> Any:
@@ -50,14 +52,14 @@ class Decoder:
     def whole(self, value: Whole) -> Any:
         """Give the object that the serializer made the bytes of."""
         if self._clones is None or value.tag != MSGPACK:
-            return load(self.serde, value)
+            return self._load(value)
         maker = self._clones.maker(value.data)
         if maker is not None:
             return maker()
         # What a task wrote, a list of one message or a few, is mostly the end of the next checkpoint's list.
         if self._at_once and (elements := _few_elements(value.data)) is not None:
             return self._list_of(elements, self._clones)
-        decoded = load(self.serde, value)
+        decoded = self._load(value)
         self._clones.learn((value.data,), (decoded,), at_once=self._at_once)
         return decoded
 
@@ -88,7 +90,7 @@ class Decoder:
         decoded: list[Any] = []
         for first in range(0, len(several), _ELEMENTS_A_PIECE):
             some = several[first : first + _ELEMENTS_A_PIECE]
-            decoded += load(self.serde, Whole(MSGPACK, array_of(len(some), some)))
+            decoded += self._load(Whole(MSGPACK, array_of(len(some), some)))
         return decoded
 
 

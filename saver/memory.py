@@ -19,6 +19,7 @@ from .clones import Clones
 from .decoder import Decoder
 from .known import KnownCheckpoints
 from .similar import SimilarWrites
+from .unpacking import is_usual
 
 __all__ = ["Memory"]
 
@@ -69,10 +70,7 @@ class Memory:
         return Decoder(serde, clones, at_once=at_once)
 
     def _clones_of(self, serde: SerializerProtocol) -> Clones | None:
-        if not isinstance(serde, JsonPlusSerializer) or type(serde) is not JsonPlusSerializer:
-            return None
-        # Given a hook of its own, it makes of the bytes whatever that gives.
-        if getattr(serde, "_custom_unpack_ext_hook", True):
+        if not is_usual(serde):
             return None
         with self._lock:
             found = self._clones.pop(serde, None) or Clones(self.max_bytes // 4)

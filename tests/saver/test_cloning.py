@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import ormsgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,11 +17,14 @@ from langchain_core.documents import Document
 from langgraph.checkpoint.serde import event_hooks
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from langgraph_eventlog.eventlog import ProjectionError, RecordedEvent
+from langgraph_eventlog.eventlog import DecodingError, ProjectionError, RecordedEvent
+from langgraph_eventlog.eventlog.value import Whole
 from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.clones import Clones
 from langgraph_eventlog.saver.cloning import maker_of
+from langgraph_eventlog.saver.serialising import load
+from langgraph_eventlog.saver.unpacking import loader
 from pydantic import BaseModel
 
 SERDE = JsonPlusSerializer()
@@ -175,6 +179,52 @@ def test_a_clone_is_what_decoding_gives_and_shares_nothing(value: Any) -> None:
     assert told(first) == fresh
     mutate(first)
     assert told(second) == told(maker()) == told(SERDE.loads_typed((tag, data))) == fresh
+
+
+@TRIES
+@given(st.lists(states | plain, max_size=3))
+def test_what_is_unpacked_is_what_the_serializer_makes(value: Any) -> None:
+    whole = Whole(*SERDE.dumps_typed(value))
+    assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Custom("x"),
+        State(),
+        lc.AIMessage("x", additional_kwargs={"id": uuid.UUID(int=1), "state": State(), "said": lc.HumanMessage("x")}),
+        lc.AIMessage.model_construct(content=[1], tool_calls="none"),  # which the class refuses
+        lc.HumanMessage.model_construct(),
+    ],
+    ids=["a subclass", "a model of one's own", "models in a model", "refused", "without content"],
+)
+def test_what_a_class_refuses_or_is_another_is_left_to_the_serializer(value: Any) -> None:
+    whole = Whole(*SERDE.dumps_typed(value))
+    assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        b"",
+        b"\x94",
+        b"\x94\xff\xff",
+        b"\x94\xbdlangchain_core.messages.human\xacHumanMessage",
+        b"\x94\xbdlangchain_core.messages.human\xacHumanMessage\x01\x01",
+        b"\x93\xbdlangchain_core.messages.human\xacHumanMessage\x80",
+        b"\x94\xbdlangchain_core.messages.human\xacHumanMessage\x81\x01\x01\xc0",
+    ],
+)
+def test_bytes_that_are_no_model_are_left_to_the_serializer(model: bytes) -> None:
+    whole = Whole("msgpack", ormsgpack.packb([1, ormsgpack.Ext(5, model), "x"]))
+    assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01"])
+def test_bytes_that_are_no_msgpack_are_a_decoding_error(data: bytes) -> None:
+    with pytest.raises(DecodingError, match="JsonPlusSerializer"):
+        loader(SERDE)(Whole("msgpack", data))
 
 
 @pytest.mark.parametrize(
