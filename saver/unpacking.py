@@ -37,9 +37,9 @@ def is_usual(serde: SerializerProtocol) -> TypeGuard[JsonPlusSerializer]:
 
 def loader(serde: SerializerProtocol) -> Callable[[Whole], Any]:
     """Give what does as `serialising.load` with this serializer."""
-    hook = getattr(serde, "_unpack_ext_hook", None)
+    hook: Hook | None = getattr(serde, "_unpack_ext_hook", None)
     # Whoever has put another hook in the place of the serializer's wants to be asked.
-    if not is_usual(serde) or getattr(hook, "__module__", None) != JsonPlusSerializer.__module__:
+    if hook is None or not is_usual(serde) or getattr(hook, "__module__", None) != JsonPlusSerializer.__module__:
         return partial(load, serde)
     unpack = partial(ormsgpack.unpackb, ext_hook=partial(_made, hook), option=ormsgpack.OPT_NON_STR_KEYS)
     return partial(_load, unpack, serde)

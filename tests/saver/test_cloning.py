@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 import uuid
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -188,6 +190,7 @@ def test_what_is_unpacked_is_what_the_serializer_makes(value: Any) -> None:
     assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
 
 
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 @pytest.mark.parametrize(
     "value",
     [
@@ -323,6 +326,65 @@ def test_a_listing_decodes_each_message_once(make_saver: Any) -> None:
     # Each is in the list of messages, in a list in d, and in a list that was written.
     assert len(decoded) == 60
     assert max(decoded.values()) == 1
+
+
+def messages_of(found: Any) -> list[weakref.ref[Any]]:
+    return [weakref.ref(one) for one in found.checkpoint["channel_values"]["messages"]]
+
+
+def are_gone(references: list[weakref.ref[Any]]) -> bool:
+    return not any(reference() for reference in references)
+
+
+def test_a_listing_lets_go_of_what_its_reader_has_dropped(make_saver: Any) -> None:
+    """Of all but the last that was dropped, and of that at the end."""
+    saver = make_saver()
+    chat(saver, 40, message)
+    seen: list[list[weakref.ref[Any]]] = []
+    listing = saver.list({"configurable": {"thread_id": "t"}})
+    for found in listing:
+        seen.append(messages_of(found))
+        assert all(map(are_gone, seen[:-2]))
+        if len(seen) == 30:
+            break
+    assert len(seen[-1]) == 11
+    del found
+    listing.close()
+    assert all(map(are_gone, seen))
+
+
+def test_what_the_reader_of_a_listing_keeps_stays_as_it_is(make_saver: Any) -> None:
+    saver = make_saver()
+    chat(saver, 40, message)
+    kept, all_told = [], []
+    for found in saver.list({"configurable": {"thread_id": "t"}}):
+        all_told.append(told(found))
+        kept.append(found)
+        found.checkpoint["channel_values"]["messages"].reverse()
+    for found in kept:
+        found.checkpoint["channel_values"]["messages"].reverse()
+    assert [told(found) for found in kept] == all_told
+
+
+def test_a_long_listing_is_seldom_interrupted_by_the_garbage_collector(make_saver: Any) -> None:
+    """It makes 20,100 messages, of at least six objects each, and its reader keeps none."""
+    saver = make_saver()
+    chat(saver, 200, message)
+    collections = 0
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        nonlocal collections
+        collections += phase == "start"
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    gc.callbacks.append(count)
+    try:
+        assert sum(1 for _ in saver.list({"configurable": {"thread_id": "t"}})) == 200
+    finally:
+        gc.callbacks.remove(count)
+        gc.set_threshold(*thresholds)
+    assert collections < 20_100 * 6 / 700 / 2
 
 
 @pytest.mark.parametrize("read", ["list", "get_tuple", "history"])
