@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core import messages as lc
 from langchain_core.documents import Document
+from langchain_core.messages.base import BaseMessage
 from langgraph.checkpoint.serde import event_hooks
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
@@ -26,7 +27,7 @@ from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.clones import Clones
 from langgraph_eventlog.saver.cloning import maker_of
 from langgraph_eventlog.saver.serialising import load
-from langgraph_eventlog.saver.unpacking import loader
+from langgraph_eventlog.saver.unpacking import hands_on, loader
 from pydantic import BaseModel
 
 SERDE = JsonPlusSerializer()
@@ -222,6 +223,73 @@ def test_what_a_class_refuses_or_is_another_is_left_to_the_serializer(value: Any
 def test_bytes_that_are_no_model_are_left_to_the_serializer(model: bytes) -> None:
     whole = Whole("msgpack", ormsgpack.packb([1, ormsgpack.Ext(5, model), "x"]))
     assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
+
+
+@pytest.mark.parametrize(
+    "cls", [lc.AIMessage, lc.AIMessageChunk, lc.HumanMessage, lc.SystemMessage, lc.ToolMessage, lc.ChatMessage]
+)
+def test_messages_are_nothing_but_their_fields_validated(cls: type[BaseModel]) -> None:
+    """Of this version of LangChain. Where it is otherwise, they are made by their class, which takes longer."""
+    assert hands_on(cls)
+
+
+class Upper(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        super().__init__(str(content).upper(), **fields)
+
+
+class Forgetful(lc.HumanMessage):
+    def __init__(self, content: Any, id: Any = None, **fields: Any) -> None:
+        super().__init__(content, **fields)
+
+
+class Twice(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        super().__init__(content, **fields)
+        super().__init__(content, **fields)
+
+
+class Noting(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        super().__init__(content, **fields)
+        self.__dict__["noted"] = 1
+
+
+class Refusing(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        if type(content) is not str:
+            raise ValueError("text only, please")
+        super().__init__(content, **fields)
+
+
+class Made(lc.HumanMessage):
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return super().__new__(cls)
+
+
+@pytest.mark.parametrize("cls", [Upper, Forgetful, Twice, Noting, Refusing, Made, lc.RemoveMessage, Document, State])
+def test_a_class_that_does_more_than_handing_on_its_fields_is_called(cls: type[BaseModel]) -> None:
+    assert not hands_on(cls)
+
+
+@pytest.mark.parametrize("patched", [lc.HumanMessage, BaseMessage])
+def test_what_another_program_has_put_in_the_place_of_a_class_s_own_is_called(
+    monkeypatch: pytest.MonkeyPatch, patched: Any
+) -> None:
+    own = patched.__init__
+
+    def traced(self: Any, content: Any, **fields: Any) -> None:
+        nonlocal calls
+        calls += 1
+        own(self, content, **fields)
+
+    calls = 0
+    load_value, whole = loader(SERDE), Whole(*SERDE.dumps_typed([lc.HumanMessage("x"), lc.AIMessage("y")]))
+    assert hands_on(lc.HumanMessage)
+    monkeypatch.setattr(patched, "__init__", traced)
+    assert not hands_on(lc.HumanMessage)
+    assert told(loader(SERDE)(whole)) == told(load_value(whole))
+    assert calls == (2 if patched is BaseMessage else 1)
 
 
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01"])
