@@ -30,6 +30,9 @@ _SHORT_STRING = 0xA0
 
 Hook = Callable[[int, bytes], Any]
 _new = object.__new__
+_unpackb = ormsgpack.unpackb
+_OPTIONS = ormsgpack.OPT_NON_STR_KEYS  # as the serializer's
+_LOADS_TYPED = JsonPlusSerializer.loads_typed
 
 
 def is_usual(serde: SerializerProtocol) -> TypeGuard[JsonPlusSerializer]:
@@ -41,12 +44,14 @@ def is_usual(serde: SerializerProtocol) -> TypeGuard[JsonPlusSerializer]:
 def loader(serde: SerializerProtocol) -> Callable[[Whole], Any]:
     """Give what does as `serialising.load` with this serializer."""
     hook: Hook | None = getattr(serde, "_unpack_ext_hook", None)
-    # Whoever has put another hook in the place of the serializer's wants to be asked.
+    # Whoever has put something else in the place of what the serializer has wants to be asked.
     if hook is None or not is_usual(serde) or getattr(hook, "__module__", None) != JsonPlusSerializer.__module__:
         return partial(load, serde)
+    if getattr(serde.loads_typed, "__func__", None) is not _LOADS_TYPED:
+        return partial(load, serde)
     if any(cls.__init__ is not init for cls, init in _INITS):  # type: ignore[misc]
-        return partial(load, serde)  # another program has replaced one meanwhile
-    unpack = partial(ormsgpack.unpackb, ext_hook=partial(_made, hook), option=ormsgpack.OPT_NON_STR_KEYS)
+        return partial(load, serde)
+    unpack = partial(_unpackb, ext_hook=partial(_made, hook), option=_OPTIONS)
     return partial(_load, unpack, serde)
 
 
@@ -107,7 +112,7 @@ def _made(hook: Hook, code: int, data: bytes) -> Any:
             name = _BEFORE_MODULE + data[1] - _SHORT_STRING
             cls = BY_HEAD.get(data[: name + 1 + data[name] - _SHORT_STRING])
             if cls is not None:
-                fields = ormsgpack.unpackb(data, ext_hook=hook, option=ormsgpack.OPT_NON_STR_KEYS)[2]
+                fields = _unpackb(data, ext_hook=hook, option=_OPTIONS)[2]
                 names = _HANDING_ON.get(cls)
                 if names is None or not names.issuperset(fields):
                     return cls(**fields)

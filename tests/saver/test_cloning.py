@@ -292,6 +292,21 @@ def test_what_another_program_has_put_in_the_place_of_a_class_s_own_is_called(
     assert calls == (2 if patched is BaseMessage else 1)
 
 
+def test_what_stands_in_the_place_of_the_serializer_s_own_methods_is_called() -> None:
+    whole = Whole(*SERDE.dumps_typed([lc.HumanMessage("x"), lc.AIMessage("y")]))
+    asked: list[Any] = []
+    serde = JsonPlusSerializer()
+    serde.loads_typed = asked.append  # type: ignore[method-assign]
+    loader(serde)(whole)
+    assert len(asked) == 1
+    serde = JsonPlusSerializer()
+    serde._unpack_ext_hook = lambda code, data: asked.append(code)
+    loader(serde)(whole)
+    assert len(asked) == 3
+    loader(JsonPlusSerializer(__unpack_ext_hook__=lambda code, data: asked.append(code)))(whole)
+    assert len(asked) == 5
+
+
 @pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01"])
 def test_bytes_that_are_no_msgpack_are_a_decoding_error(data: bytes) -> None:
     with pytest.raises(DecodingError, match="JsonPlusSerializer"):
