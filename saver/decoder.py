@@ -119,7 +119,9 @@ class Decoder:
             if self._given is None:
                 return [maker() for maker in known]
             return self._given.made(known, sum(map(len, several)))
-        unknown = [data for data, maker in zip(several, makers, strict=True) if maker is None]
+        unknown = several
+        if makers.count(None) < len(makers):
+            unknown = [data for data, maker in zip(several, makers, strict=True) if maker is None]
         decoded = self._decoded(unknown)
         clones.learn(unknown, decoded, at_once=self._at_once)
         if len(unknown) == len(several):

@@ -49,7 +49,7 @@ def loader(serde: SerializerProtocol) -> Callable[[Whole], Any]:
         return partial(load, serde)
     if getattr(serde.loads_typed, "__func__", None) is not _LOADS_TYPED:
         return partial(load, serde)
-    if any(cls.__init__ is not init for cls, init in _INITS):  # type: ignore[misc]
+    if [cls.__init__ for cls in _CLASSES] != _INITS:  # type: ignore[misc]
         return partial(load, serde)
     unpack = partial(_unpackb, ext_hook=partial(_made, hook), option=_OPTIONS)
     return partial(_load, unpack, serde)
@@ -126,4 +126,5 @@ def _made(hook: Hook, code: int, data: bytes) -> Any:
 
 # The names of their fields. With others, which are extras, they may do whatever they like.
 _HANDING_ON = {cls: frozenset(cls.model_fields) for cls in BY_HEAD.values() if hands_on(cls)}
-_INITS = tuple({(base, base.__init__) for cls in _HANDING_ON for base in cls.__mro__})  # type: ignore[misc]
+_CLASSES = list({base for cls in _HANDING_ON for base in cls.__mro__})
+_INITS = [cls.__init__ for cls in _CLASSES]  # type: ignore[misc]
