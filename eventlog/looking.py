@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -170,7 +169,7 @@ def _size(path: str) -> int:
 def _is_unfinished_creation(path: str) -> bool:
     """Tell whether a hot rollback journal says that the database was empty before it."""
     try:
-        with Path(path + "-journal").open("rb") as journal:
+        with open(path + "-journal", "rb") as journal:
             header = journal.read(20)
     except OSError:
         return False

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from . import body as body_codec
@@ -177,10 +176,11 @@ def _parts_in(array: list[Any]) -> int:
     count = 0
     level: list[Any] = [array]
     while level:
-        count += sum(map(len, level))
-        inside = list(chain.from_iterable([parts.values() if type(parts) is dict else parts for parts in level]))
-        # By far the most are neither, and those of one level are mostly alike.
-        level = [part for part in inside if type(part) in _NESTING] if _NESTING & set(map(type, inside)) else []
+        inside: list[Any] = []
+        for parts in level:
+            inside += parts.values() if type(parts) is dict else parts
+        count += len(inside)
+        level = [part for part in inside if type(part) in _NESTING]
     return count
 
 

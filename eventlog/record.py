@@ -252,6 +252,11 @@ def _decompressor(number: int) -> zstandard.ZstdDecompressor:
     return found
 
 
+# Those of the thread that imports this, which mostly is the first to read: they take longer to make than to use.
+for _number in _DICTIONARIES:
+    _decompressor(_number)
+
+
 def patch_frame(old: bytes, new: bytes) -> bytes:
     """Give the zstd frame from which, with `old` as raw-content dictionary, `new` comes back."""
     dictionary = zstandard.ZstdCompressionDict(old, dict_type=zstandard.DICT_TYPE_RAWCONTENT)

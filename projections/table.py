@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, partial
 from itertools import product
 from typing import Any, ClassVar
 
@@ -45,6 +45,11 @@ def check_progress(*, is_further: bool) -> None:
         raise LogDamagedError("rows of a projection are not in their order. rebuild() mends that")
 
 
+@cache
+def _named(suffix: str, sql: str) -> str:
+    return sql.replace("@", suffix)
+
+
 class Table:
     """A table of a built-in projection, or with a suffix the shadow in which it is being rebuilt.
 
@@ -69,4 +74,4 @@ class Table:
     def __init__(self, suffix: str = "") -> None:
         self.suffix = suffix
         # Gives the SQL for this table or its shadow; of as many texts as there are constants.
-        self.sql: Callable[[str], str] = lru_cache(maxsize=None)(lambda sql: sql.replace("@", suffix))
+        self.sql: Callable[[str], str] = partial(_named, suffix)

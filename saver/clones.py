@@ -61,6 +61,9 @@ class Clones:
         if max(map(len, several), default=0) > _MAX_BYTES_OF_ONE:
             small = [pair for pair in zip(several, decoded, strict=True) if len(pair[0]) <= _MAX_BYTES_OF_ONE]
             several, decoded = [data for data, _ in small], [one for _, one in small]
+        if not at_once and not self._seen.used_bytes:
+            self._seen.note(list(several))  # the first that a process reads
+            return
         clonable = self._seen.get_all(several)
         if not at_once:
             self._seen.note([data for data, known in zip(several, clonable, strict=True) if known is None])

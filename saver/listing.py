@@ -15,6 +15,7 @@ from ..projections.history import INDEXED, CheckpointRow, Indexed
 from ..projections.metadata import IndexKey
 from .config import Address
 from .core import Core
+from .decoder import Given
 from .decoding import Gathered, build
 from .filters import Matches
 from .memory import Memory
@@ -68,7 +69,7 @@ class Listing:
 
     def take(self, limit: int | None) -> Iterator[CheckpointTuple]:
         """Yield up to `limit` checkpoints; each is decoded when its turn comes."""
-        memory, own = self._core.memory, None
+        memory, own, given_last = self._core.memory, None, Given()
         given_so_far = 0
         # Who says how many reads on to the end: in as few pages as can be. A filter lets through fewer than are read.
         whole = limit is not None and self._matches is None
@@ -81,7 +82,7 @@ class Listing:
             # through would drive out of it what is needed, so it has its own, which is gone when it is.
             if own is None and (given_so_far >= _SHARED or memory.max_bytes < _MEMORY_BYTES):
                 memory = own = Memory(_MEMORY_BYTES)
-            decoder = memory.decoder(self._serde, at_once=limit != 1)
+            decoder = memory.decoder(self._serde, at_once=limit != 1, given=given_last)
             with self._core.log.database.reading() as connection:
                 gathered = self._page(connection, size, left, memory)
                 streams = {found.row.stream for found in gathered}
@@ -91,6 +92,7 @@ class Listing:
                 thread_id, checkpoint_ns = addresses[found.row.stream] or ("", "")
                 given = thread_id if self._address is None else self._address.given_thread_id
                 yield build(decoder, found, given, checkpoint_ns)
+                given_last.turn()
                 if left is not None:
                     left -= 1
                     if left == 0:

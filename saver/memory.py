@@ -16,9 +16,10 @@ from ..eventlog.bounded import Bounded
 from ..eventlog.opened import OpenedRecord
 from ..eventlog.resolve import ResolvedValues
 from .clones import Clones
-from .decoder import Decoder
+from .decoder import Decoder, Given
 from .known import KnownCheckpoints
 from .similar import SimilarWrites
+from .unpacking import is_usual
 
 __all__ = ["Memory"]
 
@@ -58,21 +59,19 @@ class Memory:
         parts = (self.known, self.similar, self.records, self.values)
         return sum(part.used_bytes for part in parts) + clones
 
-    def decoder(self, serde: SerializerProtocol, *, at_once: bool = False) -> Decoder:
+    def decoder(self, serde: SerializerProtocol, *, at_once: bool = False, given: Given | None = None) -> Decoder:
         """Give what decodes with this very serializer, and clones what that decoded before.
 
-        With `at_once`, an object is expected to be needed again when it is decoded first.
+        With `at_once`, an object is expected to be needed again when it is decoded first. What is given is held for a
+        while by `given`.
         """
         clones = self._clones_of(serde)
         if clones is not None:
             clones.settle()
-        return Decoder(serde, clones, at_once=at_once)
+        return Decoder(serde, clones, at_once=at_once, given=given)
 
     def _clones_of(self, serde: SerializerProtocol) -> Clones | None:
-        if not isinstance(serde, JsonPlusSerializer) or type(serde) is not JsonPlusSerializer:
-            return None
-        # Given a hook of its own, it makes of the bytes whatever that gives.
-        if getattr(serde, "_custom_unpack_ext_hook", True):
+        if not is_usual(serde):
             return None
         with self._lock:
             found = self._clones.pop(serde, None) or Clones(self.max_bytes // 4)

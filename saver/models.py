@@ -14,7 +14,7 @@ from langchain_core import messages
 from langchain_core.documents import Document
 from pydantic import BaseModel
 
-__all__ = ["EXT_MODEL", "MODELS", "make_from_template", "make_model", "serialised_with"]
+__all__ = ["BY_HEAD", "EXT_MODEL", "MODELS", "make_from_template", "make_model", "serialised_with"]
 
 MODELS: frozenset[type[BaseModel]] = frozenset(
     {
@@ -38,6 +38,7 @@ MODELS: frozenset[type[BaseModel]] = frozenset(
 # JsonPlusSerializer's mark of a pydantic model: [module, name, fields, method].
 EXT_MODEL = 5
 _HEADS = {cls: b"\x94" + ormsgpack.packb(cls.__module__) + ormsgpack.packb(cls.__name__) for cls in MODELS}
+BY_HEAD = {head: cls for cls, head in _HEADS.items()}
 _METHOD = ormsgpack.packb("model_validate_json")
 _FIELDS = {cls: frozenset(cls.model_fields) for cls in MODELS}
 

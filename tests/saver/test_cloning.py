@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 import uuid
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import ormsgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core import messages as lc
 from langchain_core.documents import Document
+from langchain_core.messages.base import BaseMessage
 from langgraph.checkpoint.serde import event_hooks
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from langgraph_eventlog.eventlog import ProjectionError, RecordedEvent
+from langgraph_eventlog.eventlog import DecodingError, ProjectionError, RecordedEvent
+from langgraph_eventlog.eventlog.value import Whole
 from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.clones import Clones
 from langgraph_eventlog.saver.cloning import maker_of
+from langgraph_eventlog.saver.serialising import load
+from langgraph_eventlog.saver.unpacking import hands_on, loader
 from pydantic import BaseModel
 
 SERDE = JsonPlusSerializer()
@@ -177,6 +184,135 @@ def test_a_clone_is_what_decoding_gives_and_shares_nothing(value: Any) -> None:
     assert told(second) == told(maker()) == told(SERDE.loads_typed((tag, data))) == fresh
 
 
+@TRIES
+@given(st.lists(states | plain, max_size=3))
+def test_what_is_unpacked_is_what_the_serializer_makes(value: Any) -> None:
+    whole = Whole(*SERDE.dumps_typed(value))
+    assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize(
+    "value",
+    [
+        Custom("x"),
+        State(),
+        lc.AIMessage("x", additional_kwargs={"id": uuid.UUID(int=1), "state": State(), "said": lc.HumanMessage("x")}),
+        lc.AIMessage.model_construct(content=[1], tool_calls="none"),  # which the class refuses
+        lc.HumanMessage.model_construct(),
+    ],
+    ids=["a subclass", "a model of one's own", "models in a model", "refused", "without content"],
+)
+def test_what_a_class_refuses_or_is_another_is_left_to_the_serializer(value: Any) -> None:
+    whole = Whole(*SERDE.dumps_typed(value))
+    assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        b"",
+        b"\x94",
+        b"\x94\xff\xff",
+        b"\x94\xbdlangchain_core.messages.human\xacHumanMessage",
+        b"\x94\xbdlangchain_core.messages.human\xacHumanMessage\x01\x01",
+        b"\x93\xbdlangchain_core.messages.human\xacHumanMessage\x80",
+        b"\x94\xbdlangchain_core.messages.human\xacHumanMessage\x81\x01\x01\xc0",
+    ],
+)
+def test_bytes_that_are_no_model_are_left_to_the_serializer(model: bytes) -> None:
+    whole = Whole("msgpack", ormsgpack.packb([1, ormsgpack.Ext(5, model), "x"]))
+    assert told(loader(SERDE)(whole)) == told(load(SERDE, whole))
+
+
+@pytest.mark.parametrize(
+    "cls", [lc.AIMessage, lc.AIMessageChunk, lc.HumanMessage, lc.SystemMessage, lc.ToolMessage, lc.ChatMessage]
+)
+def test_messages_are_nothing_but_their_fields_validated(cls: type[BaseModel]) -> None:
+    """Of this version of LangChain. Where it is otherwise, they are made by their class, which takes longer."""
+    assert hands_on(cls)
+
+
+class Upper(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        super().__init__(str(content).upper(), **fields)
+
+
+class Forgetful(lc.HumanMessage):
+    def __init__(self, content: Any, id: Any = None, **fields: Any) -> None:
+        super().__init__(content, **fields)
+
+
+class Twice(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        super().__init__(content, **fields)
+        super().__init__(content, **fields)
+
+
+class Noting(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        super().__init__(content, **fields)
+        self.__dict__["noted"] = 1
+
+
+class Refusing(lc.HumanMessage):
+    def __init__(self, content: Any, **fields: Any) -> None:
+        if type(content) is not str:
+            raise ValueError("text only, please")
+        super().__init__(content, **fields)
+
+
+class Made(lc.HumanMessage):
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        return super().__new__(cls)
+
+
+@pytest.mark.parametrize("cls", [Upper, Forgetful, Twice, Noting, Refusing, Made, lc.RemoveMessage, Document, State])
+def test_a_class_that_does_more_than_handing_on_its_fields_is_called(cls: type[BaseModel]) -> None:
+    assert not hands_on(cls)
+
+
+@pytest.mark.parametrize("patched", [lc.HumanMessage, BaseMessage])
+def test_what_another_program_has_put_in_the_place_of_a_class_s_own_is_called(
+    monkeypatch: pytest.MonkeyPatch, patched: Any
+) -> None:
+    own = patched.__init__
+
+    def traced(self: Any, content: Any, **fields: Any) -> None:
+        nonlocal calls
+        calls += 1
+        own(self, content, **fields)
+
+    calls = 0
+    load_value, whole = loader(SERDE), Whole(*SERDE.dumps_typed([lc.HumanMessage("x"), lc.AIMessage("y")]))
+    assert hands_on(lc.HumanMessage)
+    monkeypatch.setattr(patched, "__init__", traced)
+    assert not hands_on(lc.HumanMessage)
+    assert told(loader(SERDE)(whole)) == told(load_value(whole))
+    assert calls == (2 if patched is BaseMessage else 1)
+
+
+def test_what_stands_in_the_place_of_the_serializer_s_own_methods_is_called() -> None:
+    whole = Whole(*SERDE.dumps_typed([lc.HumanMessage("x"), lc.AIMessage("y")]))
+    asked: list[Any] = []
+    serde = JsonPlusSerializer()
+    serde.loads_typed = asked.append  # type: ignore[method-assign]
+    loader(serde)(whole)
+    assert len(asked) == 1
+    serde = JsonPlusSerializer()
+    serde._unpack_ext_hook = lambda code, data: asked.append(code)
+    loader(serde)(whole)
+    assert len(asked) == 3
+    loader(JsonPlusSerializer(__unpack_ext_hook__=lambda code, data: asked.append(code)))(whole)
+    assert len(asked) == 5
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x92\x01"])
+def test_bytes_that_are_no_msgpack_are_a_decoding_error(data: bytes) -> None:
+    with pytest.raises(DecodingError, match="JsonPlusSerializer"):
+        loader(SERDE)(Whole("msgpack", data))
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -273,6 +409,65 @@ def test_a_listing_decodes_each_message_once(make_saver: Any) -> None:
     # Each is in the list of messages, in a list in d, and in a list that was written.
     assert len(decoded) == 60
     assert max(decoded.values()) == 1
+
+
+def messages_of(found: Any) -> list[weakref.ref[Any]]:
+    return [weakref.ref(one) for one in found.checkpoint["channel_values"]["messages"]]
+
+
+def are_gone(references: list[weakref.ref[Any]]) -> bool:
+    return not any(reference() for reference in references)
+
+
+def test_a_listing_lets_go_of_what_its_reader_has_dropped(make_saver: Any) -> None:
+    """Of all but the last that was dropped, and of that at the end."""
+    saver = make_saver()
+    chat(saver, 40, message)
+    seen: list[list[weakref.ref[Any]]] = []
+    listing = saver.list({"configurable": {"thread_id": "t"}})
+    for found in listing:
+        seen.append(messages_of(found))
+        assert all(map(are_gone, seen[:-2]))
+        if len(seen) == 30:
+            break
+    assert len(seen[-1]) == 11
+    del found
+    listing.close()
+    assert all(map(are_gone, seen))
+
+
+def test_what_the_reader_of_a_listing_keeps_stays_as_it_is(make_saver: Any) -> None:
+    saver = make_saver()
+    chat(saver, 40, message)
+    kept, all_told = [], []
+    for found in saver.list({"configurable": {"thread_id": "t"}}):
+        all_told.append(told(found))
+        kept.append(found)
+        found.checkpoint["channel_values"]["messages"].reverse()
+    for found in kept:
+        found.checkpoint["channel_values"]["messages"].reverse()
+    assert [told(found) for found in kept] == all_told
+
+
+def test_a_long_listing_is_seldom_interrupted_by_the_garbage_collector(make_saver: Any) -> None:
+    """It makes 20,100 messages, of at least six objects each, and its reader keeps none."""
+    saver = make_saver()
+    chat(saver, 200, message)
+    collections = 0
+
+    def count(phase: str, info: dict[str, int]) -> None:
+        nonlocal collections
+        collections += phase == "start"
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    gc.callbacks.append(count)
+    try:
+        assert sum(1 for _ in saver.list({"configurable": {"thread_id": "t"}})) == 200
+    finally:
+        gc.callbacks.remove(count)
+        gc.set_threshold(*thresholds)
+    assert collections < 20_100 * 6 / 700 / 2
 
 
 @pytest.mark.parametrize("read", ["list", "get_tuple", "history"])
