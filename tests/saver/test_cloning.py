@@ -18,6 +18,7 @@ from langchain_core import messages as lc
 from langchain_core.documents import Document
 from langchain_core.messages.base import BaseMessage
 from langgraph.checkpoint.serde import event_hooks
+from langgraph.checkpoint.serde._msgpack import SAFE_MSGPACK_TYPES
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph_eventlog.eventlog import DecodingError, ProjectionError, RecordedEvent
@@ -26,6 +27,7 @@ from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.clones import Clones
 from langgraph_eventlog.saver.cloning import maker_of
+from langgraph_eventlog.saver.models import MODELS
 from langgraph_eventlog.saver.serialising import load
 from langgraph_eventlog.saver.unpacking import hands_on, loader
 from pydantic import BaseModel
@@ -645,3 +647,8 @@ def test_the_clones_of_many_savers_together_keep_to_the_memory(make_saver: Calla
     decoder = saver._core.memory.decoder(clones[-1].serde)
     assert decoder._clones is not None
     assert decoder._clones.used_bytes > 0, "what was used last is kept"
+
+
+def test_every_class_that_is_made_without_asking_the_serializer_is_one_that_it_always_allows() -> None:
+    """Also where `allowed_msgpack_modules` names nothing."""
+    assert {(cls.__module__, cls.__name__) for cls in MODELS} <= SAFE_MSGPACK_TYPES
