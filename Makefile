@@ -10,7 +10,9 @@ CHOSEN = $(firstword $(foreach python,$(PYTHON) python3.14 python3.13 python3.12
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Python compiles what it imports: that is a part of what is installed.
+INSTALL := install --quiet --no-compile
+PIP = $(BIN)/python -m pip --disable-pip-version-check
 # Strict, or mypy and editors do not see through the package-dir mapping. Each module is a link then, so that
 # a new one takes another installation: the stamps depend on the list of modules.
 EDITABLE := --config-settings editable_mode=strict --editable
@@ -28,8 +30,13 @@ ENCRYPTED := .venv-encrypted
 ENCRYPTED_TESTS := tests/hostile $(CORE_TESTS)
 ENCRYPTED_KEY := $(shell printf '5e%.0s' $$(seq 32))
 PYTEST_ARGS ?=
-# One process for each processor: most of a test's time is fsync and starting Python.
+# One process for each processor.
 IN_PARALLEL := -n logical --dist worksteal
+# What repeats tests keeps its files in memory, if there is enough and programs may be there: `test` syncs to a disk.
+IN_MEMORY := $(shell folder=/dev/shm/langgraph-eventlog-$$$$; \
+	[ "$$(df -Pk /dev/shm 2>/dev/null | awk 'END {print $$4}')" -gt 4000000 ] 2>/dev/null \
+	&& printf '\043!/bin/sh\n' >$$folder && chmod +x $$folder && $$folder 2>/dev/null && echo TMPDIR=/dev/shm; rm -f $$folder)
+FORGETTING := -o tmp_path_retention_policy=failed
 BENCH_ARGS ?=
 TORTURE_ARGS ?=
 
@@ -46,7 +53,7 @@ test: $(VENV)/dev.stamp ## run all tests; PYTEST_ARGS="tests/saver -x" for some,
 	@$(BIN)/python -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 test-encrypted: $(ENCRYPTED)/dev.stamp ## run the core tests with the build of apsw that can encrypt, every log encrypted
-	@EVENTLOG_TEST_KEY=$(ENCRYPTED_KEY) $(ENCRYPTED)/bin/python -m pytest -q -p no:cacheprovider -n 2 -m "not slow" $(PYTEST_ARGS) $(wildcard $(ENCRYPTED_TESTS))
+	@$(IN_MEMORY) EVENTLOG_TEST_KEY=$(ENCRYPTED_KEY) $(ENCRYPTED)/bin/python -m pytest -q -p no:cacheprovider $(FORGETTING) -n 2 -m "not slow" $(PYTEST_ARGS) $(wildcard $(ENCRYPTED_TESTS))
 
 bench: $(VENV)/dev.stamp ## measure this saver beside LangGraph's own; BENCH_ARGS="--quick --only chat" for less
 	@$(BIN)/python tests/benchmarks $(BENCH_ARGS)
@@ -74,9 +81,9 @@ test-all-pythons: $(VENV)/dev.stamp ## run the core tests with every other Pytho
 		version=$$($$python -c "$(VERSION)"); \
 		case "$$done" in *" $$version "*) continue;; esac; done="$$done$$version "; \
 		echo "Python $$version:"; \
-		$$python -m venv --clear $(VENV)/$$version; \
-		$(VENV)/$$version/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"; \
-		$(VENV)/$$version/bin/python -m pytest -q -p no:cacheprovider $(IN_PARALLEL) -m "not slow" $(wildcard $(CORE_TESTS)); \
+		$$python -m venv --clear --without-pip $(VENV)/$$version; \
+		$(PIP) --python $(VENV)/$$version/bin/python $(INSTALL) $(EDITABLE) ".[test-core]"; \
+		$(IN_MEMORY) $(VENV)/$$version/bin/python -m pytest -q -p no:cacheprovider $(FORGETTING) $(IN_PARALLEL) -m "not slow" $(wildcard $(CORE_TESTS)); \
 	done
 VERSION := import sys; print('%d.%d' % sys.version_info[:2])
 
@@ -97,19 +104,20 @@ FORCE:
 
 $(VENV)/demo.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Installing ..."
-	@$(PIP) $(EDITABLE) ".[tools]"
+	@$(PIP) $(INSTALL) $(EDITABLE) ".[tools]"
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(SOURCES) $(COMPILED)
 	@echo "Installing, with what tests and checks need ..."
-	@$(PIP) $(EDITABLE) ".[tools,test,lint]"
+	@$(PIP) $(INSTALL) $(EDITABLE) ".[tools,test,lint]"
 	@touch $@ $(VENV)/demo.stamp
 
-# Both builds are the module `apsw`: the plain one, which is a dependency, has to go first.
-$(ENCRYPTED)/dev.stamp: pyproject.toml $(SOURCES) $(COMPILED)
-	@echo "Making $(ENCRYPTED) with $(CHOSEN) ..."
-	@$(CHOSEN) -m venv --clear $(ENCRYPTED)
-	@$(ENCRYPTED)/bin/python -m pip install --quiet --disable-pip-version-check $(EDITABLE) ".[test]"
-	@$(ENCRYPTED)/bin/python -m pip uninstall --quiet --yes apsw
-	@$(ENCRYPTED)/bin/python -m pip install --quiet --disable-pip-version-check "apsw-sqlite3mc>=3.50,!=3.54.0.*"
+# Both builds are the module `apsw`: the one that can encrypt stands before that of $(VENV), which has the rest.
+$(ENCRYPTED)/dev.stamp: $(VENV)/dev.stamp
+	@echo "Making $(ENCRYPTED) ..."
+	@$(BIN)/python -m venv --clear --without-pip $(ENCRYPTED)
+	@$(PIP) --python $(ENCRYPTED)/bin/python $(INSTALL) "apsw-sqlite3mc>=3.50,!=3.54.0.*"
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c "$(PURELIB)")')" \
+		>"$$($(ENCRYPTED)/bin/python -c "$(PURELIB)")/rest.pth"
 	@touch $@
+PURELIB := import sysconfig; print(sysconfig.get_path('purelib'))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ IS_KEYED = bool(os.environ.get("EVENTLOG_TEST_KEY"))
 if IS_KEYED:
     runpy.run_path(str(KEYED / "sitecustomize.py"))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(KEYED), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def pytest_configure() -> None:
+    """Let SIGINT interrupt, here and in what tests start, if it was ignored: so a shell starts what runs behind it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

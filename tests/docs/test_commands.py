@@ -14,9 +14,12 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from ..tools.nursery import nursery_at
 
 ROOT = Path(__file__).parents[2]
 SHOP = ROOT / "tests" / "tools" / "shop.py"
@@ -32,10 +35,17 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def environment(folder: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What the shell runs as the command, without the second that importing takes: there are more than a hundred."""
+    with nursery_at(tmp_path_factory.mktemp("nursery") / "socket") as words:
+        yield words
+
+
+def environment(folder: Path, program: str) -> dict[str, str]:
     """Put the command on the PATH, whether it is installed or not."""
     command = folder / "langgraph-eventlog"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m langgraph_eventlog.tools "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {program} "$@"\n')
     command.chmod(command.stat().st_mode | stat.S_IXUSR)
     python = folder / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
@@ -44,13 +54,13 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_what_the_page_says_to_type_works(page: Path, shop: Path, tmp_path: Path) -> None:
+def test_what_the_page_says_to_type_works(page: Path, shop: Path, program: str, tmp_path: Path) -> None:
     work, commands = tmp_path / "work", tmp_path / "bin"
     work.mkdir()
     commands.mkdir()
     shutil.copy(shop, work / "agent.db")
     shutil.copy(SHOP, work / "shop.py")
-    env = environment(commands)
+    env = environment(commands, program)
     text = page.read_text(encoding="utf-8")
     assert text.count("\n```sh\n") == sum(language == "sh" for _, language, _ in BLOCK.findall(text))
     for notes, language, source in BLOCK.findall(text):

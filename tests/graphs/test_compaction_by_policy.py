@@ -12,7 +12,19 @@ from langgraph_eventlog.eventlog import Kind
 from langgraph_eventlog.eventlog.record import read_bases
 from langgraph_eventlog.saver import CompactionReport, EventLogSaver, Retention
 
-from .test_retention import CONFIG, SHALLOW, Reopen, chain, counting, delta_app, namespaces, nested, says
+from .test_retention import (
+    CONFIG,
+    SHALLOW,
+    Reopen,
+    asked_twice,
+    chain,
+    counting,
+    delta_app,
+    namespaces,
+    nested,
+    resumes_as,
+    says,
+)
 
 FORESEEN = (
     "threads_removed",
@@ -92,22 +104,13 @@ def test_delta_channels_go_on_from_what_is_left_at_every_turn(
 def test_an_interrupt_two_subgraphs_down_resumes_from_what_is_left(
     reopen: Reopen, memory: Any, durability: Any
 ) -> None:
-    ran: list[str] = []
-    reference = InMemorySaver()
-    for saver in (lambda: reference, reopen):
-        for turn in range(2):
-            nested(saver(), ran, memory).invoke({"said": [f"turn {turn}"]}, CONFIG, durability=durability)
-            if turn == 0:
-                nested(saver(), ran, memory).invoke(Command(resume="that"), CONFIG, durability=durability)
-    before = nested(reopen(), ran, memory).get_state(CONFIG, subgraphs=True)
+    reference = asked_twice(reopen, memory, durability)
+    before = nested(reopen(), [], memory).get_state(CONFIG, subgraphs=True)
     assert compact(reopen(), SHALLOW).checkpoints_removed > 0
     assert namespaces(reopen())[""] == 1
     assert needless(reopen()) == set()
-    assert nested(reopen(), ran, memory).get_state(CONFIG, subgraphs=True) == before
-    ran.clear()
-    final = nested(reopen(), ran, memory).invoke(Command(resume="that"), CONFIG, durability=durability)
-    assert ran == ["ask", "after", "done"]
-    assert final == nested(reference, [], memory).invoke(Command(resume="that"), CONFIG, durability=durability)
+    assert nested(reopen(), [], memory).get_state(CONFIG, subgraphs=True) == before
+    resumes_as(reference, reopen, memory, durability)
 
 
 @pytest.mark.parametrize("where", ["node", "invoked", "deep"])

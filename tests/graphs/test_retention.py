@@ -27,6 +27,12 @@ class State(TypedDict):
     said: Annotated[list[str], operator.add]
 
 
+class Latest(TypedDict):
+    """What a subgraph returns is all that it has got: added to the parent's, that doubles with every turn."""
+
+    said: list[str]
+
+
 def retain(saver: EventLogSaver, policy: Retention = SHALLOW) -> RetentionReport:
     report = apply_retention(saver.log, saver._core.views, policy, now=NOW)
     head = saver.log.head()
@@ -53,8 +59,8 @@ def says(ran: list[str], name: str, *, asks: bool = False) -> Callable[[Any], di
     return work
 
 
-def chain(*nodes: tuple[str, Any], **options: Any) -> Any:
-    graph = StateGraph(State)
+def chain(*nodes: tuple[str, Any], state: type = State, **options: Any) -> Any:
+    graph = StateGraph(state)
     for before, (name, node) in zip([START, *[name for name, _ in nodes]], nodes, strict=False):
         graph.add_node(name, node).add_edge(before, name)
     return graph.compile(**options)
@@ -101,22 +107,32 @@ def nested(saver: Any, ran: list[str], memory: Any = None) -> Any:
     return chain(("before", says(ran, "before")), ("inner", inner), ("done", says(ran, "done")), checkpointer=saver)
 
 
-@pytest.mark.parametrize("memory", [None, True])
-@pytest.mark.parametrize("durability", ["sync", "exit"])
-def test_an_interrupt_two_subgraphs_down_resumes_where_it_was(reopen: Reopen, memory: Any, durability: Any) -> None:
-    ran: list[str] = []
+def asked_twice(reopen: Reopen, memory: Any, durability: Any) -> InMemorySaver:
+    """Have `nested` ask, be answered, and ask again; give a saver in memory where the same happened."""
     reference = InMemorySaver()
     for saver in (lambda: reference, reopen):
         for turn in range(2):
-            nested(saver(), ran, memory).invoke({"said": [f"turn {turn}"]}, CONFIG, durability=durability)
+            nested(saver(), [], memory).invoke({"said": [f"turn {turn}"]}, CONFIG, durability=durability)
             if turn == 0:
-                nested(saver(), ran, memory).invoke(Command(resume="that"), CONFIG, durability=durability)
-    retain(reopen())
-    assert namespaces(reopen())[""] == 1
-    ran.clear()
+                nested(saver(), [], memory).invoke(Command(resume="that"), CONFIG, durability=durability)
+    return reference
+
+
+def resumes_as(reference: InMemorySaver, reopen: Reopen, memory: Any, durability: Any) -> None:
+    """Check that the second question, once answered, leads to where it leads in `reference`."""
+    ran: list[str] = []
     final = nested(reopen(), ran, memory).invoke(Command(resume="that"), CONFIG, durability=durability)
     assert ran == ["ask", "after", "done"]
     assert final == nested(reference, [], memory).invoke(Command(resume="that"), CONFIG, durability=durability)
+
+
+@pytest.mark.parametrize("memory", [None, True])
+@pytest.mark.parametrize("durability", ["sync", "exit"])
+def test_an_interrupt_two_subgraphs_down_resumes_where_it_was(reopen: Reopen, memory: Any, durability: Any) -> None:
+    reference = asked_twice(reopen, memory, durability)
+    retain(reopen())
+    assert namespaces(reopen())[""] == 1
+    resumes_as(reference, reopen, memory, durability)
 
 
 def test_a_subgraph_that_remembers_goes_on_inside_though_the_graph_has_been_updated_since(reopen: Reopen) -> None:
@@ -299,8 +315,8 @@ def test_the_history_of_what_is_kept_is_what_it_was(reopen: Reopen, keep: int) -
 def test_twenty_turns_with_a_subgraph_leave_the_namespaces_of_the_last_alone(reopen: Reopen) -> None:
     ran: list[str] = []
     for turn in range(20):
-        inner = chain(("first", says(ran, "first")), ("second", says(ran, "second")))
-        app = chain(("inner", inner), ("end", says(ran, "end")), checkpointer=reopen())
+        inner = chain(("first", says(ran, "first")), ("second", says(ran, "second")), state=Latest)
+        app = chain(("inner", inner), ("end", says(ran, "end")), state=Latest, checkpointer=reopen())
         app.invoke({"said": [f"turn {turn}"]}, CONFIG, durability="sync")
     assert namespaces(reopen()) == {"": 80, "inner": 80}
     retain(reopen(), Retention(keep_last=4))

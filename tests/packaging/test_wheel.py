@@ -132,9 +132,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     empty = tmp_path_factory.mktemp("empty")
     venv.create(prefix, with_pip=True)
     python = prefix / ("Scripts" if os.name == "nt" else "bin") / "python"
-    run(python, "-m", "pip", "install", "--quiet", wheel, cwd=empty)
+    run(python, "-m", "pip", "install", "--quiet", "--no-compile", wheel, cwd=empty)
     alone = json.loads(run(python, "-c", USE_THE_SAVER, cwd=empty))
-    run(python, "-m", "pip", "install", "--quiet", f"{wheel}[tools]", cwd=empty)
+    run(python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[tools]", cwd=empty)
     return Installed(python, prefix, alone)
 
 

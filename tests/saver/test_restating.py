@@ -183,7 +183,7 @@ def test_every_kind_of_difference_is_made_again(make_saver: Make) -> None:
 def test_restating_the_end_of_a_chat_costs_what_it_cost_before(make_saver: Make) -> None:
     saver = make_saver(synchronous="NORMAL")
     chat: list[Any] = []
-    for n in range(500):
+    for n in range(250):
         if n:
             saver.put_writes(config(name(n - 1)), [("messages", [message(n)])], f"task {n}")
         chat.append(message(n))
@@ -193,14 +193,14 @@ def test_restating_the_end_of_a_chat_costs_what_it_cost_before(make_saver: Make)
     kept = sum(cost[position] for position in pointed_at(saver))
     head = saver.log.head().position
     result = check(saver)
-    assert result.checkpoints == 400
+    assert result.checkpoints == 150
     added = record_bytes(saver, after=head)
     assert added == result.bytes
     assert added < 1.5 * kept, (added, kept)
     # What tasks have written, and stays, is not stored again.
     spliced = [data.put.channels["messages"] for data in restated(saver)]
     inserted = [type(element) for value in spliced if isinstance(value, Splice) for element in value.inserted]
-    assert inserted.count(Slice) > 350
+    assert inserted.count(Slice) > 140
 
 
 def test_copies_of_what_was_restated_refer_to_it(make_saver: Make) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from .bounded import killed_if_it_takes_longer
 from .nursery import Nursery
 
 SHOP = Path(__file__).with_name("shop.py")
@@ -22,7 +22,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
-    """A process that forks commands: the pages of documentation start them as users do, see tests/docs."""
+    """A process that forks commands: those of test_arguments.py and the README are started as users do it."""
     with Nursery() as nursery:
         yield nursery
 
@@ -35,23 +35,11 @@ def run(tmp_path: Path, nursery: Nursery) -> Run:
         *arguments: str | Path, code: int = 0, stdin: str | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         words = [str(word) for word in arguments]
-        result = _started(words, stdin, environment) if environment else nursery.run(words, tmp_path, stdin)
+        result = nursery.run(words, tmp_path, stdin, environment)
         assert result.returncode == code, result.stdout + result.stderr
         assert "Traceback" not in result.stderr
         assert "Exception ignored" not in result.stderr
         return result
-
-    def _started(words: list[str], stdin: str | None, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", "-m", "langgraph_eventlog.tools", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            encoding="utf-8",
-            input=stdin,
-            env={**os.environ, **environment},
-            timeout=120,
-            check=False,
-        )
 
     return run_command
 
@@ -87,7 +75,10 @@ def shop(shop_once: Path, tmp_path: Path) -> Path:
 def busy_shop(shop: Path) -> Iterator[Path]:
     """The shop's log while another process appends to it."""
     command = [sys.executable, str(SHOP), str(shop), "--busy"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
+        killed_if_it_takes_longer(process),
+    ):
         assert process.stdout is not None
         assert process.stdout.readline() == "appending\n"
         yield shop
