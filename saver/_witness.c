@@ -20,11 +20,20 @@
 
    An object: its pointer; its type; its extras, None or an empty dict; its fields, a dict.
    A dict: its pointer; how many entries; each key and value. A list: its pointer; how many items; each of them.
-   Anything else is what can never change: its pointer. */
+   Anything else is what can never change: its pointer.
+
+   Up to Python 3.11, each change to a dict gives it a version that no dict has ever had (PEP 509). So of a dict only its
+   version is looked at, and the dicts and lists in it: its pointer; how many of these; its version; each of them. Its
+   keys, and what in it can never change, need not be held either: the dict itself holds them until it changes. */
 typedef uintptr_t Word;
 enum { LEAF = 0, DICT = 1, LIST = 2, OBJECT = 3, COUNT = 7, MARKS = 7 };
 #define MARK(word) ((int)((word) & MARKS))
 #define POINTER(word) ((PyObject *)((word) & ~(Word)MARKS))
+
+#if PY_VERSION_HEX < 0x030C0000 && !defined(WITHOUT_VERSIONS)
+#define VERSIONS
+#define VERSION_OF(dict) ((Word)((PyDictObject *)(dict))->ma_version_tag * (MARKS + 1) + COUNT)
+#endif
 
 /* What is deeper, or larger, is not covered: what contains itself would be walked through for ever. */
 #define MAX_DEPTH 32
@@ -77,6 +86,13 @@ static const Word *same_inside(PyObject *container, int mark, const Word *at)
             at = same_value(PyList_GET_ITEM(container, i), at);
         return at;
     }
+#ifdef VERSIONS
+    if (VERSION_OF(container) != *at++)
+        return NULL;
+    for (; count > 0 && at != NULL; count--)
+        at = same_inside(POINTER(*at), MARK(*at), at + 1);
+    return at;
+#else
     if (PyDict_GET_SIZE(container) != count)
         return NULL;
     Py_ssize_t position = 0;
@@ -84,6 +100,7 @@ static const Word *same_inside(PyObject *container, int mark, const Word *at)
     for (; count > 0 && at != NULL && PyDict_Next(container, &position, &key, &value); count--)
         at = (Word)key == *at ? same_value(value, at + 1) : NULL;
     return count == 0 ? at : NULL;
+#endif
 }
 
 static int same_object(const Witness *witness, PyObject *element, const Word *at)
@@ -190,6 +207,9 @@ static int see_value(Witness *witness, PyObject *value, int depth, size_t *memor
     Py_ssize_t count = is_dict ? PyDict_GET_SIZE(value) : PyList_GET_SIZE(value);
     if (depth == 0 || count > MAX_WORDS || witness->used - witness->seen[witness->count].end > MAX_WORDS)
         return 0;
+#ifdef VERSIONS
+    size_t start = witness->used;
+#endif
     if (!push_pointer(witness, value, is_dict ? DICT : LIST) || !push(witness, (Word)count * (MARKS + 1) + COUNT))
         return 0;
     if (!is_dict) {
@@ -202,11 +222,29 @@ static int see_value(Witness *witness, PyObject *value, int depth, size_t *memor
     *memory += count == 0 ? 80 : 200 + 32 * (size_t)count;
     Py_ssize_t position = 0;
     PyObject *key, *item;
+#ifdef VERSIONS
+    Word inside = 0;
+    if (!push(witness, VERSION_OF(value)))
+        return 0;
+    while (PyDict_Next(value, &position, &key, &item)) {
+        if (!PyUnicode_CheckExact(key))
+            return 0;
+        *memory += size_of_leaf(key);
+        if (is_leaf(item))
+            *memory += size_of_leaf(item);
+        else if (see_value(witness, item, depth - 1, memory))
+            inside++;
+        else
+            return 0;
+    }
+    witness->words[start + 1] = inside * (MARKS + 1) + COUNT;
+#else
     while (PyDict_Next(value, &position, &key, &item)) {
         if (!PyUnicode_CheckExact(key) || !see_leaf(witness, key, memory) ||
             !see_value(witness, item, depth - 1, memory))
             return 0;
     }
+#endif
     return 1;
 }
 
