@@ -32,6 +32,8 @@ from .written import Written
 
 __all__ = ["express", "express_all", "known_from_log"]
 
+# To look up an enum's member takes longer than to compare with it.
+_WHOLE, _LIST, _ = Form
 # Below, a patch gains less than it costs; above, both values would be held in memory for too long.
 _MIN_PATCHED = 1_024
 _MAX_PATCHED = 4 * 1024 * 1024
@@ -136,7 +138,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         if _is_the_same(parts, before.parts):
             return Carried(base), KnownValue(base, parts, before.chain, before.read_bytes)
         # Small values, the versions maps of most graphs among them, are stored whole: seen at once.
-        is_small = parts.form is Form.WHOLE and len(parts.elements[0].data) < _MIN_PATCHED
+        is_small = parts.form is _WHOLE and len(parts.elements[0].data) < _MIN_PATCHED
         difference = None if is_small else _difference(parts, before, base, known.written)
         if difference is not None:
             chain = before.chain.then(difference, base, len(before.parts.elements), None)
@@ -147,9 +149,9 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
             # they come to, which may have become smaller: so much more is read, and no more.
             if chain.since <= min(chain.keyframe, 2 * parts.size - chain.keyframe):
                 return difference, KnownValue(None, parts, chain, before.read_bytes)
-    if parts.form is Form.WHOLE:
+    if parts.form is _WHOLE:
         return _in_full(parts), KnownValue(None, parts, Chain(parts.size))
-    length = len(parts.elements) if parts.form is Form.LIST else None
+    length = len(parts.elements) if parts.form is _LIST else None
     return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, length))
 
 
@@ -171,7 +173,7 @@ def _gathered(parts: Parts, run: Run | None) -> tuple[Splice, Chain] | None:
 def _is_the_same(parts: Parts, before: Parts) -> bool:
     if parts is before:
         return True
-    if parts.form is Form.WHOLE:
+    if parts.form is _WHOLE:
         one, other = parts.elements[0], before.elements[0]
         return one.data == other.data and one.tag == other.tag
     if parts.kept is not None:
@@ -180,20 +182,20 @@ def _is_the_same(parts: Parts, before: Parts) -> bool:
 
 
 def _in_full(parts: Parts) -> Stored:
-    if parts.form is Form.WHOLE:
+    if parts.form is _WHOLE:
         return parts.elements[0] if parts.cipher is None else parts.stored(0)
     elements = tuple(parts.stored(i) for i in range(len(parts.elements))) if parts.encrypted else parts.elements
-    if parts.form is Form.LIST:
+    if parts.form is _LIST:
         return ListOf(elements)
     return DictOf(tuple(zip(parts.keys, elements, strict=True)))
 
 
 def _difference(parts: Parts, before: KnownValue, base: int, written: Written) -> Splice | Edit | Patch | None:
     """Give the difference to the value at `base`; None if it is not of use."""
-    if parts.form is Form.WHOLE:
+    if parts.form is _WHOLE:
         return _patch(parts, before, base)
     elements = parts.elements
-    if parts.form is Form.LIST:
+    if parts.form is _LIST:
         prefix, suffix = parts.kept or common_ends(before.parts.elements, elements)
         end = len(elements) - suffix
         if COST_OF_DIFFERENCE + weight(elements[prefix:end]) >= parts.size:

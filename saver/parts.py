@@ -8,9 +8,10 @@ whole: apart, they are larger.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from sys import getsizeof
-from typing import Any, NamedTuple
+from typing import Any
 
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -21,7 +22,7 @@ from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
 from .pieces import MSGPACK, cut, list_of
 from .serialising import dump
-from .snapshot import Snapshot, common_prefix, serialised_like, take, thaw, unchanged
+from .snapshot import Snapshot, common_prefix, serialised_like, take, take_one_more, thaw, unchanged
 from .written import Written
 
 __all__ = [
@@ -56,10 +57,15 @@ class Form(Enum):
     DICT = "dict"
 
 
-class Parts(NamedTuple):
+# To look up an enum's member takes longer than to compare with it.
+_WHOLE, _LIST, _DICT = Form
+
+
+@dataclass(slots=True)
+class Parts:
     """A value, taken apart and serialised, before encryption.
 
-    A tuple, because several are made for each put: a frozen dataclass takes three times as long to make.
+    Never changed. Not frozen, because several are made for each put: that would take three times as long.
 
     Attributes:
         form: how.
@@ -124,7 +130,9 @@ def take_apart(
     if type(value) in IMMUTABLE:
         if before is not None and before.given is value and before.cipher is cipher:
             return before
-        return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_sizes=(getsizeof(value),))
+        whole = dump(inner, value, channel)
+        size = len(whole.data) + COST_OF_ELEMENT
+        return Parts(_WHOLE, (), (whole,), size, cipher, given=value, given_sizes=(getsizeof(value),))
     parts = None
     if type(value) is list:
         try:
@@ -148,14 +156,14 @@ def cut_apart(whole: Whole, kind: type, cipher: CipherProtocol | None) -> Parts:
         if kind is list:
             elements = cut(whole.data)
             if elements and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(elements):
-                return _parts(Form.LIST, (), tuple(Whole(MSGPACK, e) for e in elements), cipher)
+                return _parts(_LIST, (), tuple(Whole(MSGPACK, e) for e in elements), cipher)
         # A dict's keys stand in the record as they are: under encryption they may not.
         elif kind is dict and cipher is None:
             items = cut(whole.data, pairs=True)
             if items and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(items):
                 keys = tuple(unpack(key) for key in items[::2])
                 if all(type(key) is str for key in keys):
-                    return _parts(Form.DICT, keys, tuple(Whole(MSGPACK, e) for e in items[1::2]), cipher)
+                    return _parts(_DICT, keys, tuple(Whole(MSGPACK, e) for e in items[1::2]), cipher)
     return _whole(whole, cipher)
 
 
@@ -176,6 +184,10 @@ def _list_of_objects(
     if looked_at is None:
         return None
     seen, others = looked_at
+    if before is not None and earlier is not None and len(others) == 1 and seen == len(earlier.types):
+        parts = _one_more(serde, others[0], before, earlier, cipher, written)
+        if parts is not None:
+            return parts
     snapshot = take(others, earlier, seen)
     kept = None
     if earlier is not None:
@@ -192,7 +204,7 @@ def _list_of_objects(
     else:
         if kept == len(snapshot.types) == len(before.elements) and before.cipher is cipher:
             # As it was, but in other objects: those are the ones that will come again.
-            return before if snapshot.witness is earlier.witness else before._replace(snapshot=snapshot, kept=(kept, 0))
+            return before if snapshot.witness is earlier.witness else replace(before, snapshot=snapshot, kept=(kept, 0))
         types = snapshot.types[kept:]
         states = snapshot.states_after(earlier) if types else ()
         added = _elements(serde, [_NOTHING] * len(types), types, states, {}, written=written)
@@ -203,12 +215,32 @@ def _list_of_objects(
     if size < _MIN_BYTES_APART:
         # So many bytes are too few to stand apart, and for a header of more than three.
         return _whole(Whole(MSGPACK, list_of([element.data for element in elements])), cipher)
-    return Parts(Form.LIST, (), elements, size, cipher, ends, snapshot=snapshot)
+    return Parts(_LIST, (), elements, size, cipher, ends, snapshot=snapshot)
+
+
+def _one_more(
+    serde: JsonPlusSerializer,
+    element: Any,
+    before: Parts,
+    earlier: Snapshot,
+    cipher: CipherProtocol | None,
+    written: Written | None,
+) -> Parts | None:
+    """Take apart a list that is as it was `before`, but for an object that it has grown by; None: as any other list."""
+    taken = take_one_more(element, earlier)
+    if taken is None:
+        return None
+    snapshot, state = taken
+    added = _elements(serde, (_NOTHING,), snapshot.types[-1:], (state,), {}, written=written)
+    if added is None:
+        return None
+    size = before.size + len(added[0].data) + COST_OF_ELEMENT
+    return Parts(_LIST, (), before.elements + added, size, cipher, (len(earlier.types), 0), snapshot=snapshot)
 
 
 def _elements(
     serde: JsonPlusSerializer,
-    value: list[Any],
+    value: Sequence[Any],
     types: Sequence[type],
     states: Sequence[bytes | None],
     same: Mapping[tuple[type, bytes], Whole],
@@ -271,7 +303,7 @@ def _dict_of_immutables(
     size = weight(elements) + weight_of_keys(keys)
     if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
         return None
-    return Parts(Form.DICT, keys, elements, size, given=given, given_sizes=tuple(sizes or map(getsizeof, given)))
+    return Parts(_DICT, keys, elements, size, given=given, given_sizes=tuple(sizes or map(getsizeof, given)))
 
 
 def _is_encodable(text: str) -> bool:
@@ -316,15 +348,15 @@ def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:
         elements = tuple([Whole(PLAIN_TAG, pack(item)) for item in items.values()])
     except PlainDataError:
         return _whole(whole)
-    return _parts(Form.DICT, tuple(items), elements)
+    return _parts(_DICT, tuple(items), elements)
 
 
 def parts_of_value(value: Value) -> Parts:
     """Give the parts of a value that was read from the log: as stored, encrypted or not."""
     if isinstance(value, tuple):
-        return _parts(Form.LIST, (), value)
+        return _parts(_LIST, (), value)
     if isinstance(value, dict):
-        return _parts(Form.DICT, tuple(value), tuple(value.values()))
+        return _parts(_DICT, tuple(value), tuple(value.values()))
     return _whole(value)
 
 
@@ -335,4 +367,4 @@ def _parts(
 
 
 def _whole(whole: Whole, cipher: CipherProtocol | None = None) -> Parts:
-    return Parts(Form.WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)
+    return Parts(_WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)

@@ -224,7 +224,7 @@ class Encoder:
             if known is not None:
                 some = {name: known.channels[name] for name in wanted & known.channels.keys()}
                 more = {
-                    name: its if its.at is not None else its._replace(at=known.position) for name, its in some.items()
+                    name: its if its.at is not None else replace(its, at=known.position) for name, its in some.items()
                 }
                 size = known.read_bytes if more else 0
             elif self._fate.stays(self._connection, ancestor.position):
@@ -285,8 +285,8 @@ def _settled(known: Known, at: Mapping[int, int]) -> Known:
     def settled(value: KnownValue) -> KnownValue:
         chain, run = value.chain, value.chain.run
         if run is not None:
-            chain = chain._replace(run=run._replace(at=now(run.at)))
-        return value._replace(at=now(value.at), chain=chain)
+            chain = replace(chain, run=replace(run, at=now(run.at)))
+        return replace(value, at=now(value.at), chain=chain)
 
     channels = {name: settled(value) for name, value in known.channels.items()}
     fields = {name: settled(value) for name, value in known.fields.items()}

@@ -14,7 +14,8 @@ packed, where that is possible: those that a witness vouches for are not packed 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import ormsgpack
 
@@ -25,7 +26,7 @@ from .witness import NO_OBJECTS
 if TYPE_CHECKING:
     from ._witness import Witness
 
-__all__ = ["Snapshot", "common_prefix", "is_worth_it", "serialised_like", "take", "thaw", "unchanged"]
+__all__ = ["Snapshot", "common_prefix", "is_worth_it", "serialised_like", "take", "take_one_more", "thaw", "unchanged"]
 
 # With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
 # error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
@@ -59,8 +60,9 @@ def _header(count: int) -> bytes:
 _BEGINNINGS = tuple(_PAIR + _header(count) + _EMPTY_MAP * count + _header(count) for count in range(_CHUNK + 1))
 
 
-class Snapshot(NamedTuple):
-    """A list's elements, each at one moment. A tuple: one is made for each list of each put.
+@dataclass(slots=True)
+class Snapshot:
+    """A list's elements, each at one moment. Never changed; not frozen, since one is made for each list of each put.
 
     Attributes:
         types: of the elements, exactly.
@@ -178,6 +180,28 @@ def _take_chunks(elements: list[Any], types: tuple[type, ...], before: Snapshot,
         chunks.append(first + states)
         first, start, end = b"", end, end + _CHUNK
     return Snapshot(before.types[:kept] + types, tuple(chunks), witness=witness)
+
+
+def take_one_more(element: Any, before: Snapshot) -> tuple[Snapshot, bytes] | None:
+    """Take a snapshot of a list that is as it was `before`, but for one element that it has grown by.
+
+    What `take` comes to, for less: a chat grows like this at nearly each put. It takes a witness.
+
+    Returns:
+        The snapshot, and the element's packed state; None: it is not covered, or has extras, so that `take` is needed.
+    """
+    cls, count, chunks, witness = type(element), len(before.types), before.chunks, before.witness
+    if cls not in MODELS or chunks is None or witness is None:
+        return None
+    try:
+        packed, witness = witness.pack(count, [element], (cls,), ormsgpack.packb, _OPTIONS)
+    except _CANNOT:
+        return None
+    fields = _states_alone(packed, 1, None)
+    if fields is None:
+        return None
+    chunks = (*chunks[:-1], chunks[-1] + fields) if count % _CHUNK else (*chunks, fields)
+    return Snapshot((*before.types, cls), chunks, witness=witness), _state(fields)
 
 
 def _pack_objects(
