@@ -41,6 +41,7 @@ _MIN_BYTES_APART = 512
 _MIN_BYTES_AN_ELEMENT = 16
 # Nothing can change what is exactly one of these.
 IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
+_STR = frozenset({str})
 
 
 # In the type tags of what EncryptedSerializer has made.
@@ -278,32 +279,62 @@ def _dict_of_immutables(
     An immutable object that was there before is what it was; and a copy of the dict is all that it was at one moment.
     """
     keys, given = tuple(value), tuple(value.values())
-    # A lone surrogate would stand in the record otherwise than the serializer has it.
-    if not IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
+    if not IMMUTABLE.issuperset(map(type, given)) or not _STR.issuperset(map(type, keys)):
         return None
-    sizes: list[int] = []
-    if before is None or type(before.given) is not tuple:
-        found: list[Whole | None] = [None] * len(keys)
-    elif before.keys == keys:
-        same = zip(given, before.given, before.elements, strict=True)
-        found = [element if new is old else None for new, old, element in same]
-        was = zip(given, before.given, before.given_sizes, strict=True)
-        sizes = [size if new is old else getsizeof(new) for new, old, size in was]
-    else:
+    by_key: Mapping[str, tuple[Any, Whole | None]] = {}
+    if before is not None and type(before.given) is tuple:
+        if before.keys == keys:
+            return _edited(serde, given, before, written)
         by_key = dict(zip(before.keys, zip(before.given, before.elements, strict=True), strict=True))
-        earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
-        found = [element if new is old else None for new, (old, element) in zip(given, earlier, strict=True)]
+    # A lone surrogate would stand in the record otherwise than the serializer has it.
+    if not all(map(_is_encodable, keys)):
+        return None
+    earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
+    found = [element if new is old else None for new, (old, element) in zip(given, earlier, strict=True)]
+    elements = _filled(serde, given, found, written)
+    if elements is None:
+        return None
+    size = weight(elements) + weight_of_keys(keys)
+    return _dict_parts(keys, elements, size, given, tuple(map(getsizeof, given)))
+
+
+def _edited(
+    serde: JsonPlusSerializer, given: tuple[Any, ...], before: Parts, written: Written | None
+) -> Parts | None:
+    """Do as `_dict_of_immutables` for a dict of the same keys; only those of its values that are others are looked at."""
+    changed = [i for i, (new, old) in enumerate(zip(given, before.given, strict=True)) if new is not old]
+    if not changed:
+        return before
+    made = _filled(serde, [given[i] for i in changed], [None] * len(changed), written)
+    if made is None:
+        return None
+    elements, sizes, size = list(before.elements), list(before.given_sizes), before.size
+    for i, element in zip(changed, made, strict=True):
+        size += len(element.data) - len(elements[i].data)
+        elements[i], sizes[i] = element, getsizeof(given[i])
+    return _dict_parts(before.keys, tuple(elements), size, given, tuple(sizes))
+
+
+def _filled(
+    serde: JsonPlusSerializer, given: Sequence[Any], found: list[Whole | None], written: Written | None
+) -> tuple[Whole, ...] | None:
+    """Give what has been found of values that nothing can change, and serialise the others; None: it cannot be done."""
     if written is not None:
         found = [written.immutable(new) if old is None else old for new, old in zip(given, found, strict=True)]
     made = _serialised(serde, [new for new, element in zip(given, found, strict=True) if element is None])
     if made is None:
         return None
     rest = iter(made)
-    elements = tuple([next(rest) if element is None else element for element in found])
-    size = weight(elements) + weight_of_keys(keys)
+    return tuple([next(rest) if element is None else element for element in found])
+
+
+def _dict_parts(
+    keys: tuple[str, ...], elements: tuple[Whole, ...], size: int, given: tuple[Any, ...], sizes: tuple[int, ...]
+) -> Parts | None:
+    """Give the parts of a dict, unless it is better in one piece."""
     if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
         return None
-    return Parts(_DICT, keys, elements, size, given=given, given_sizes=tuple(sizes or map(getsizeof, given)))
+    return Parts(_DICT, keys, elements, size, given=given, given_sizes=sizes)
 
 
 def _is_encodable(text: str) -> bool:
