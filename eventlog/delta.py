@@ -77,8 +77,8 @@ class Chain:
             length: of that value, if it is a list.
             at: the event that stores the difference; None: not known yet.
         """
-        patches = self.patches + isinstance(difference, Patch)
-        if not isinstance(difference, Splice):
+        patches = self.patches + (type(difference) is Patch)
+        if type(difference) is not Splice:
             return Chain(self.keyframe, self.since + weight_of_difference(difference), patches)
         inserted = difference.inserted
         if difference.suffix or difference.prefix != length:
@@ -117,7 +117,7 @@ def weight(elements: Iterable[Element]) -> int:
 
 def weight_of_keys(keys: Iterable[str]) -> int:
     """Give about how many bytes a dict's keys take in a record."""
-    return sum(len(key) for key in keys)
+    return sum(map(len, keys))
 
 
 def weight_of_value(value: Value) -> int:

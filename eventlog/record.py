@@ -116,24 +116,20 @@ def encode_patch(body: bytes, base: int, base_body: bytes, *, at_most: int) -> b
 
 
 def _record(size: int, bases: Collection[int], codec: int, dictionary: int, payload: bytes) -> bytes:
-    header = bytearray((_LAYOUT, codec, dictionary))
-    _put_varint(header, size)
-    _put_varint(header, len(bases))
-    if bases:
-        assert len(bases) <= MAX_BASES
-        previous = 0
-        for base in sorted(bases):
-            assert base > previous
-            _put_varint(header, base - previous)
-            previous = base
+    assert len(bases) <= MAX_BASES
+    numbers = [size, len(bases)]
+    previous = 0
+    for base in sorted(bases) if len(bases) > 1 else bases:
+        assert base > previous
+        numbers.append(base - previous)
+        previous = base
+    header = [_LAYOUT, codec, dictionary]
+    for number in numbers:  # as varints
+        while number >= 0x80:
+            header.append(number & 0x7F | 0x80)
+            number >>= 7
+        header.append(number)
     return bytes(header) + payload
-
-
-def _put_varint(header: bytearray, number: int) -> None:
-    while number >= 0x80:
-        header.append(number & 0x7F | 0x80)
-        number >>= 7
-    header.append(number)
 
 
 def _compressed(body: bytes) -> tuple[int, int, bytes]:
