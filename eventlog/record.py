@@ -5,7 +5,6 @@ What a body means is `body.py`'s business. Decoding checks every size before it 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection
 
 import zstandard
@@ -75,15 +74,10 @@ _DICTIONARIES: dict[int, zstandard.ZstdCompressionDict | None] = {
 }
 
 
-class _Coders(threading.local):
-    """One compressor and one decompressor for each dictionary; none of them may be used by two threads at once."""
-
-    def __init__(self) -> None:
-        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
-        self.decompressors: dict[int, zstandard.ZstdDecompressor] = {}
-
-
-_coders = _Coders()
+# Those that nobody is using, for each dictionary: none of them may be used by two threads at once. Not one for each
+# thread: making one takes a hundred times as long as using it, and a graph may begin new threads at each invoke.
+_compressors: dict[int, list[zstandard.ZstdCompressor]] = {number: [] for number in _DICTIONARIES}
+_decompressors: dict[int, list[zstandard.ZstdDecompressor]] = {number: [] for number in _DICTIONARIES}
 
 
 class RecordFormatError(ValueError):
@@ -138,10 +132,9 @@ def _compressed(body: bytes) -> tuple[int, int, bytes]:
     if size < _MIN_COMPRESSED_BYTES:
         return _STORED, _NO_DICTIONARY, body
     dictionary = _DICTIONARY if size <= _MAX_DICTIONARY_BYTES else _NO_DICTIONARY
-    compressor = _coders.compressors.get(dictionary) or _compressor(dictionary)
-    frame = compressor.compress(body)
+    frame = _frame(body, dictionary)
     if dictionary and size >= _MIN_REPETITIVE_BYTES and len(frame) * _REPETITIVE_RATIO < size:
-        alone = (_coders.compressors.get(_NO_DICTIONARY) or _compressor(_NO_DICTIONARY)).compress(body)
+        alone = _frame(body, _NO_DICTIONARY)
         if len(alone) < len(frame):
             dictionary, frame = _NO_DICTIONARY, alone
     return (_ZSTD, dictionary, frame) if len(frame) < size else (_STORED, _NO_DICTIONARY, body)
@@ -166,7 +159,14 @@ def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tu
         if len(record) - offset != size:
             raise RecordFormatError("the body's size is not the one declared")
         return bases, record[offset:]
-    return bases, _decompress(_decompressor(dictionary), record[offset:], size, dictionaries.zstd_id(dictionary))
+    idle = _decompressors[dictionary]
+    try:
+        decompressor = idle.pop()
+    except IndexError:
+        decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[dictionary])
+    body = _decompress(decompressor, record[offset:], size, dictionaries.zstd_id(dictionary))
+    idle.append(decompressor)
+    return bases, body
 
 
 def read_bases(record: bytes) -> tuple[int, ...]:
@@ -231,21 +231,23 @@ def _read_header(record: bytes) -> tuple[int, int, int, tuple[int, ...], int]:
     return codec, dictionary, size, tuple(bases), offset
 
 
+def _frame(body: bytes, number: int) -> bytes:
+    """Give the zstd frame that holds a body, made with a dictionary."""
+    idle = _compressors[number]
+    try:
+        compressor = idle.pop()
+    except IndexError:
+        compressor = _compressor(number)
+    frame = compressor.compress(body)
+    idle.append(compressor)  # one that has failed does not come back
+    return frame
+
+
 def _compressor(number: int) -> zstandard.ZstdCompressor:
     dictionary = _DICTIONARIES[number]
     if dictionary is None:
-        made = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
-    else:
-        made = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=_PARAMETERS)
-    _coders.compressors[number] = made
-    return made
-
-
-def _decompressor(number: int) -> zstandard.ZstdDecompressor:
-    found = _coders.decompressors.get(number)
-    if found is None:
-        found = _coders.decompressors[number] = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[number])
-    return found
+        return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
+    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=_PARAMETERS)
 
 
 def patch_frame(old: bytes, new: bytes) -> bytes:
