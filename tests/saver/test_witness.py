@@ -20,7 +20,7 @@ from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph_eventlog.saver import snapshot
 from langgraph_eventlog.saver.parts import take_apart
-from langgraph_eventlog.saver.snapshot import Snapshot, take, unchanged
+from langgraph_eventlog.saver.snapshot import Snapshot, take, take_one_more, unchanged
 from langgraph_eventlog.saver.witness import NO_OBJECTS
 from pydantic import BaseModel
 
@@ -104,6 +104,30 @@ def test_a_snapshot_taken_with_a_witness_is_the_one_that_is_taken_without(
         assert (before.types, before.chunks, before.packed) == (alone.types, alone.chunks, alone.packed)
         if before.witness is not None:
             assert kept(state, before) == len(state)
+
+
+@TRIES
+@given(pool=st.lists(made, min_size=1, max_size=4), data=st.data(), count=st.sampled_from([1, 2, CHUNK - 1, CHUNK]))
+def test_a_list_that_has_grown_by_one_has_the_snapshot_of_the_whole_list(
+    pool: list[Any], data: Any, count: int
+) -> None:
+    state = [*map(message, range(count))]
+    before: Snapshot | None = take(list(state))
+    for _ in range(3):
+        assert before is not None
+        state.append(data.draw(st.sampled_from(pool)))
+        alone = take(list(state))
+        taken = take_one_more(state[-1], before)
+        event(f"covered: {taken is not None}")
+        assert (taken is None) is (alone.chunks is None or before.witness is None)
+        if taken is None:
+            return
+        before, packed = taken
+        assert (before.types, before.chunks, before.packed) == (alone.types, alone.chunks, ())
+        assert packed == alone.states()[-1]
+        if before.witness is None:
+            return
+        assert kept(state, before) == len(state)
 
 
 def nested() -> AIMessage:
