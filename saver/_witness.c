@@ -248,13 +248,17 @@ static int see_value(Witness *witness, PyObject *value, int depth, size_t *memor
     return 1;
 }
 
+static inline int has_no_extras(PyObject *extra)
+{
+    return extra == Py_None || (PyDict_CheckExact(extra) && PyDict_GET_SIZE(extra) == 0);
+}
+
 /* Take down an object, or nothing; 0: it is not covered. */
 static int see(Witness *witness, PyObject *element, PyObject *extra, PyObject *fields)
 {
     Seen *before = &witness->seen[witness->count];
     size_t start = before->end, memory = before->memory;
-    int is_plain = extra == Py_None || (PyDict_CheckExact(extra) && PyDict_GET_SIZE(extra) == 0);
-    if (is_plain && push_pointer(witness, element, OBJECT) &&
+    if (has_no_extras(extra) && push_pointer(witness, element, OBJECT) &&
         push_pointer(witness, (PyObject *)Py_TYPE(element), LEAF) && see_value(witness, extra, 1, &memory) &&
         see_value(witness, fields, MAX_DEPTH, &memory) && witness->used - start <= MAX_WORDS) {
         witness->count++;
@@ -375,18 +379,26 @@ static int get_states(const Witness *witness, PyObject *elements, PyObject *type
     return 1;
 }
 
+/* Give a witness of the first objects that so many others can be added to; NULL, without an error: there is no memory.
+   What somebody else has added to is copied; so is nothing, which everybody begins with. */
+static Witness *copy_to_add_to(Witness *witness, Py_ssize_t kept, Py_ssize_t more)
+{
+    Witness *made = kept && kept == witness->count ? (Witness *)Py_NewRef(witness)
+                                                   : copy_of(witness, kept, witness->slot);
+    if (made != NULL && make_room(made, more))
+        return made;
+    Py_XDECREF(made);
+    PyErr_Clear();
+    return NULL;
+}
+
 /* Give a witness of the first objects, and of others. Without an error, NULL: one is not covered. */
 static Witness *see_all(Witness *witness, Py_ssize_t kept, PyObject *elements, PyObject *extras, PyObject *fields)
 {
-    /* What somebody else has added to is copied; so is nothing, which everybody begins with. */
-    Witness *made = kept && kept == witness->count ? (Witness *)Py_NewRef(witness)
-                                                   : copy_of(witness, kept, witness->slot);
     Py_ssize_t i = 0, count = PyList_GET_SIZE(extras);
-    if (made == NULL || !make_room(made, count)) {
-        Py_XDECREF(made);
-        PyErr_Clear();
+    Witness *made = copy_to_add_to(witness, kept, count);
+    if (made == NULL)
         return NULL;
-    }
     while (i < count &&
            see(made, PyList_GET_ITEM(elements, i), PyList_GET_ITEM(extras, i), PyList_GET_ITEM(fields, i)))
         i++;
@@ -422,6 +434,42 @@ done:
     if (packed == NULL)
         return NULL;
     return Py_BuildValue("NN", packed, witness ? witness : Py_NewRef(Py_None));
+}
+
+static PyObject *witness_pack_one(Witness *self, PyObject *args)
+{
+    Py_ssize_t kept;
+    PyObject *element, *type, *packb, *options, *fields, *names = NULL, *packed = NULL, *witness = NULL;
+    if (!PyArg_ParseTuple(args, "nOO!O!O", &kept, &element, &PyType_Type, &type, &PyCFunction_Type, &packb, &options))
+        return NULL;
+    if (kept < 0 || kept > self->count)
+        return PyErr_Format(PyExc_ValueError, "there are not so many objects");
+    if ((PyObject *)Py_TYPE(element) != type || !PyType_IsSubtype(Py_TYPE(element), PyDescr_TYPE(self->slot)))
+        Py_RETURN_NONE;
+    /* From here on no Python code runs: what is packed is what is seen, and what is named. */
+    int collecting = PyGC_Disable();
+    PyObject *extra = Py_XNewRef(in_slot(self, element));
+    if (extra != NULL && has_no_extras(extra) && (fields = PyObject_GenericGetDict(element, NULL)) != NULL) {
+        if (PyDict_CheckExact(fields) && (names = PyDict_Keys(fields)) != NULL)
+            packed = PyObject_Vectorcall(packb, (PyObject *[]){fields, Py_None, options}, 3, NULL);
+        if (packed != NULL) {
+            Witness *made = copy_to_add_to(self, kept, 1);
+            if (made != NULL && see(made, element, extra, fields))
+                witness = (PyObject *)made;
+            else
+                Py_XDECREF(made);
+        }
+        Py_DECREF(fields);
+    }
+    if (collecting)
+        PyGC_Enable();
+    Py_XDECREF(extra);
+    if (packed != NULL)
+        return Py_BuildValue("NNN", packed, names, witness ? witness : Py_NewRef(Py_None));
+    /* Whatever it is that it lacks, or holds: it is not covered. */
+    Py_XDECREF(names);
+    PyErr_Clear();
+    Py_RETURN_NONE;
 }
 
 static PyObject *witness_memory(Witness *self, PyObject *args)
@@ -470,6 +518,7 @@ static void witness_dealloc(Witness *self)
 static PyMethodDef methods[] = {
     {"unchanged", (PyCFunction)witness_unchanged, METH_VARARGS, NULL},
     {"pack", (PyCFunction)witness_pack, METH_VARARGS, NULL},
+    {"pack_one", (PyCFunction)witness_pack_one, METH_VARARGS, NULL},
     {"memory", (PyCFunction)witness_memory, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

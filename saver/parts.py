@@ -20,9 +20,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from ..eventlog.delta import COST_OF_ELEMENT, weight, weight_of_keys
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
+from .models import serialised_with
 from .pieces import MSGPACK, cut, list_of
 from .serialising import dump
-from .snapshot import Snapshot, common_prefix, serialised_like, take, take_one_more, thaw, unchanged
+from .snapshot import Snapshot, common_prefix, serialised_like, state_of, take, take_one_more, thaw, unchanged
 from .written import Written
 
 __all__ = [
@@ -231,12 +232,16 @@ def _one_more(
     taken = take_one_more(element, earlier)
     if taken is None:
         return None
-    snapshot, state = taken
-    added = _elements(serde, (_NOTHING,), snapshot.types[-1:], (state,), {}, written=written)
-    if added is None:
+    snapshot, fields, names = taken
+    cls = snapshot.types[-1]
+    made: tuple[Whole, ...] | None
+    data = serialised_with(cls, names, fields) if written is not None and written.objects else None
+    if written is not None and data is not None and data in written.objects:
+        made = (Whole(MSGPACK, data),)
+    elif (made := _serialised(serde, [thaw(cls, state_of(fields))])) is None:
         return None
-    size = before.size + len(added[0].data) + COST_OF_ELEMENT
-    return Parts(_LIST, (), before.elements + added, size, cipher, (len(earlier.types), 0), snapshot=snapshot)
+    size = before.size + weight(made)
+    return Parts(_LIST, (), before.elements + made, size, cipher, (len(earlier.types), 0), snapshot=snapshot)
 
 
 def _elements(
@@ -298,9 +303,7 @@ def _dict_of_immutables(
     return _dict_parts(keys, elements, size, given, tuple(map(getsizeof, given)))
 
 
-def _edited(
-    serde: JsonPlusSerializer, given: tuple[Any, ...], before: Parts, written: Written | None
-) -> Parts | None:
+def _edited(serde: JsonPlusSerializer, given: tuple[Any, ...], before: Parts, written: Written | None) -> Parts | None:
     """Do as `_dict_of_immutables` for a dict of the same keys; only those of its values that are others are looked at."""
     changed = [i for i, (new, old) in enumerate(zip(given, before.given, strict=True)) if new is not old]
     if not changed:
