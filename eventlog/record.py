@@ -119,10 +119,11 @@ def _record(size: int, bases: Collection[int], codec: int, dictionary: int, payl
         previous = base
     header = [_LAYOUT, codec, dictionary]
     for number in numbers:  # as varints
-        while number >= 0x80:
-            header.append(number & 0x7F | 0x80)
-            number >>= 7
-        header.append(number)
+        left = number
+        while left >= 0x80:
+            header.append(left & 0x7F | 0x80)
+            left >>= 7
+        header.append(left)
     return bytes(header) + payload
 
 

@@ -187,7 +187,7 @@ def _list_of_objects(
         return None
     seen, others = looked_at
     if before is not None and earlier is not None and len(others) == 1 and seen == len(earlier.types):
-        parts = _one_more(serde, others[0], before, earlier, cipher, written)
+        parts = _one_more(serde, others[0], before, cipher, written)
         if parts is not None:
             return parts
     snapshot = take(others, earlier, seen)
@@ -224,12 +224,11 @@ def _one_more(
     serde: JsonPlusSerializer,
     element: Any,
     before: Parts,
-    earlier: Snapshot,
     cipher: CipherProtocol | None,
     written: Written | None,
 ) -> Parts | None:
     """Take apart a list that is as it was `before`, but for an object that it has grown by; None: as any other list."""
-    taken = take_one_more(element, earlier)
+    taken = None if before.snapshot is None else take_one_more(element, before.snapshot)
     if taken is None:
         return None
     snapshot, fields, names = taken
@@ -241,7 +240,7 @@ def _one_more(
     elif (made := _serialised(serde, [thaw(cls, state_of(fields))])) is None:
         return None
     size = before.size + weight(made)
-    return Parts(_LIST, (), before.elements + made, size, cipher, (len(earlier.types), 0), snapshot=snapshot)
+    return Parts(_LIST, (), before.elements + made, size, cipher, (len(before.elements), 0), snapshot=snapshot)
 
 
 def _elements(
@@ -304,7 +303,7 @@ def _dict_of_immutables(
 
 
 def _edited(serde: JsonPlusSerializer, given: tuple[Any, ...], before: Parts, written: Written | None) -> Parts | None:
-    """Do as `_dict_of_immutables` for a dict of the same keys; only those of its values that are others are looked at."""
+    """Do as `_dict_of_immutables` for a dict of the same keys; only what is another value than before is looked at."""
     changed = [i for i, (new, old) in enumerate(zip(given, before.given, strict=True)) if new is not old]
     if not changed:
         return before
