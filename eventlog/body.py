@@ -96,7 +96,9 @@ def bases_of(data: EventData) -> frozenset[int]:
     if type(data) is PutWrites:
         return _NO_BASES  # by far the most frequent kind; what it writes is whole
     bases: set[int] = set()
-    for value in stored_values(data):
+    # What a put has beside these is whole.
+    values = (*data.channels.values(), data.channel_versions, data.versions_seen) if type(data) is Put else None
+    for value in stored_values(data) if values is None else values:
         kind = type(value)
         if kind is Carried:
             bases.add(value.base)  # type: ignore[union-attr]

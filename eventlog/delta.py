@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from .value import Edit, Element, Patch, Slice, Splice, Value, Whole
 
@@ -30,7 +31,10 @@ COST_OF_ELEMENT = 12
 STEPS_GATHERED = 32
 
 
-class Run(NamedTuple):
+# Neither of these is ever changed. But each put makes several, and a frozen one takes several times as long to make, a
+# named tuple twice.
+@dataclass(slots=True)
+class Run:
     """What a list has grown by in small steps, and what it was before them.
 
     Attributes:
@@ -48,7 +52,8 @@ class Run(NamedTuple):
     steps: int = 0
 
 
-class Chain(NamedTuple):
+@dataclass(slots=True)
+class Chain:
     """What a value is read from.
 
     Attributes:
@@ -72,17 +77,18 @@ class Chain(NamedTuple):
             length: of that value, if it is a list.
             at: the event that stores the difference; None: not known yet.
         """
-        patches = self.patches + isinstance(difference, Patch)
-        if not isinstance(difference, Splice):
+        patches = self.patches + (type(difference) is Patch)
+        if type(difference) is not Splice:
             return Chain(self.keyframe, self.since + weight_of_difference(difference), patches)
         inserted = difference.inserted
         if difference.suffix or difference.prefix != length:
             since = self.since + weight_of_difference(difference)
             run = Run(at, difference.prefix + len(inserted) + difference.suffix, self.keyframe, since)
             return Chain(self.keyframe, since, patches, run)
-        assert self.run is not None
-        begun, list_length, run_keyframe, run_since, steps = self.run
-        run = Run(base if begun is None else begun, list_length, run_keyframe, run_since, steps + 1)
+        begun = self.run
+        assert begun is not None
+        at_first = base if begun.at is None else begun.at
+        run = Run(at_first, begun.length, begun.keyframe, begun.since, begun.steps + 1)
         if Slice in map(type, inserted):
             return Chain(self.keyframe, self.since + weight_of_difference(difference), patches, run)
         # Nothing of it is read in vain, as long as the list keeps it.
@@ -111,7 +117,7 @@ def weight(elements: Iterable[Element]) -> int:
 
 def weight_of_keys(keys: Iterable[str]) -> int:
     """Give about how many bytes a dict's keys take in a record."""
-    return sum(len(key) for key in keys)
+    return sum(map(len, keys))
 
 
 def weight_of_value(value: Value) -> int:

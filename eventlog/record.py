@@ -5,7 +5,6 @@ What a body means is `body.py`'s business. Decoding checks every size before it 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection
 
 import zstandard
@@ -75,15 +74,13 @@ _DICTIONARIES: dict[int, zstandard.ZstdCompressionDict | None] = {
 }
 
 
-class _Coders(threading.local):
-    """One compressor and one decompressor for each dictionary; none of them may be used by two threads at once."""
-
-    def __init__(self) -> None:
-        self.compressors: dict[int, zstandard.ZstdCompressor] = {}
-        self.decompressors: dict[int, zstandard.ZstdDecompressor] = {}
-
-
-_coders = _Coders()
+# Those that nobody is using, for each dictionary: none of them may be used by two threads at once. Not one for each
+# thread: making one takes a hundred times as long as using it, and a graph may begin new threads at each invoke.
+_compressors: dict[int, list[zstandard.ZstdCompressor]] = {number: [] for number in _DICTIONARIES}
+# Who opens a log reads it: one is there before.
+_decompressors: dict[int, list[zstandard.ZstdDecompressor]] = {
+    number: [zstandard.ZstdDecompressor(dict_data=dictionary)] for number, dictionary in _DICTIONARIES.items()
+}
 
 
 class RecordFormatError(ValueError):
@@ -116,24 +113,21 @@ def encode_patch(body: bytes, base: int, base_body: bytes, *, at_most: int) -> b
 
 
 def _record(size: int, bases: Collection[int], codec: int, dictionary: int, payload: bytes) -> bytes:
-    header = bytearray((_LAYOUT, codec, dictionary))
-    _put_varint(header, size)
-    _put_varint(header, len(bases))
-    if bases:
-        assert len(bases) <= MAX_BASES
-        previous = 0
-        for base in sorted(bases):
-            assert base > previous
-            _put_varint(header, base - previous)
-            previous = base
+    assert len(bases) <= MAX_BASES
+    numbers = [size, len(bases)]
+    previous = 0
+    for base in sorted(bases) if len(bases) > 1 else bases:
+        assert base > previous
+        numbers.append(base - previous)
+        previous = base
+    header = [_LAYOUT, codec, dictionary]
+    for number in numbers:  # as varints
+        left = number
+        while left >= 0x80:
+            header.append(left & 0x7F | 0x80)
+            left >>= 7
+        header.append(left)
     return bytes(header) + payload
-
-
-def _put_varint(header: bytearray, number: int) -> None:
-    while number >= 0x80:
-        header.append(number & 0x7F | 0x80)
-        number >>= 7
-    header.append(number)
 
 
 def _compressed(body: bytes) -> tuple[int, int, bytes]:
@@ -142,10 +136,9 @@ def _compressed(body: bytes) -> tuple[int, int, bytes]:
     if size < _MIN_COMPRESSED_BYTES:
         return _STORED, _NO_DICTIONARY, body
     dictionary = _DICTIONARY if size <= _MAX_DICTIONARY_BYTES else _NO_DICTIONARY
-    compressor = _coders.compressors.get(dictionary) or _compressor(dictionary)
-    frame = compressor.compress(body)
+    frame = _frame(body, dictionary)
     if dictionary and size >= _MIN_REPETITIVE_BYTES and len(frame) * _REPETITIVE_RATIO < size:
-        alone = (_coders.compressors.get(_NO_DICTIONARY) or _compressor(_NO_DICTIONARY)).compress(body)
+        alone = _frame(body, _NO_DICTIONARY)
         if len(alone) < len(frame):
             dictionary, frame = _NO_DICTIONARY, alone
     return (_ZSTD, dictionary, frame) if len(frame) < size else (_STORED, _NO_DICTIONARY, body)
@@ -170,7 +163,14 @@ def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tu
         if len(record) - offset != size:
             raise RecordFormatError("the body's size is not the one declared")
         return bases, record[offset:]
-    return bases, _decompress(_decompressor(dictionary), record[offset:], size, dictionaries.zstd_id(dictionary))
+    idle = _decompressors[dictionary]
+    try:
+        decompressor = idle.pop()
+    except IndexError:
+        decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[dictionary])
+    body = _decompress(decompressor, record[offset:], size, dictionaries.zstd_id(dictionary))
+    idle.append(decompressor)
+    return bases, body
 
 
 def read_bases(record: bytes) -> tuple[int, ...]:
@@ -235,26 +235,23 @@ def _read_header(record: bytes) -> tuple[int, int, int, tuple[int, ...], int]:
     return codec, dictionary, size, tuple(bases), offset
 
 
+def _frame(body: bytes, number: int) -> bytes:
+    """Give the zstd frame that holds a body, made with a dictionary."""
+    idle = _compressors[number]
+    try:
+        compressor = idle.pop()
+    except IndexError:
+        compressor = _compressor(number)
+    frame = compressor.compress(body)
+    idle.append(compressor)  # one that has failed does not come back
+    return frame
+
+
 def _compressor(number: int) -> zstandard.ZstdCompressor:
     dictionary = _DICTIONARIES[number]
     if dictionary is None:
-        made = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
-    else:
-        made = zstandard.ZstdCompressor(dict_data=dictionary, compression_params=_PARAMETERS)
-    _coders.compressors[number] = made
-    return made
-
-
-def _decompressor(number: int) -> zstandard.ZstdDecompressor:
-    found = _coders.decompressors.get(number)
-    if found is None:
-        found = _coders.decompressors[number] = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[number])
-    return found
-
-
-# Those of the thread that imports this, which mostly is the first to read: they take longer to make than to use.
-for _number in _DICTIONARIES:
-    _decompressor(_number)
+        return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True)
+    return zstandard.ZstdCompressor(dict_data=dictionary, compression_params=_PARAMETERS)
 
 
 def patch_frame(old: bytes, new: bytes) -> bytes:

@@ -20,11 +20,20 @@
 
    An object: its pointer; its type; its extras, None or an empty dict; its fields, a dict.
    A dict: its pointer; how many entries; each key and value. A list: its pointer; how many items; each of them.
-   Anything else is what can never change: its pointer. */
+   Anything else is what can never change: its pointer.
+
+   Up to Python 3.11, each change to a dict gives it a version that no dict has ever had (PEP 509). So of a dict only its
+   version is looked at, and the dicts and lists in it: its pointer; how many of these; its version; each of them. Its
+   keys, and what in it can never change, need not be held either: the dict itself holds them until it changes. */
 typedef uintptr_t Word;
 enum { LEAF = 0, DICT = 1, LIST = 2, OBJECT = 3, COUNT = 7, MARKS = 7 };
 #define MARK(word) ((int)((word) & MARKS))
 #define POINTER(word) ((PyObject *)((word) & ~(Word)MARKS))
+
+#if PY_VERSION_HEX < 0x030C0000 && !defined(WITHOUT_VERSIONS)
+#define VERSIONS
+#define VERSION_OF(dict) ((Word)((PyDictObject *)(dict))->ma_version_tag * (MARKS + 1) + COUNT)
+#endif
 
 /* What is deeper, or larger, is not covered: what contains itself would be walked through for ever. */
 #define MAX_DEPTH 32
@@ -77,6 +86,13 @@ static const Word *same_inside(PyObject *container, int mark, const Word *at)
             at = same_value(PyList_GET_ITEM(container, i), at);
         return at;
     }
+#ifdef VERSIONS
+    if (VERSION_OF(container) != *at++)
+        return NULL;
+    for (; count > 0 && at != NULL; count--)
+        at = same_inside(POINTER(*at), MARK(*at), at + 1);
+    return at;
+#else
     if (PyDict_GET_SIZE(container) != count)
         return NULL;
     Py_ssize_t position = 0;
@@ -84,6 +100,7 @@ static const Word *same_inside(PyObject *container, int mark, const Word *at)
     for (; count > 0 && at != NULL && PyDict_Next(container, &position, &key, &value); count--)
         at = (Word)key == *at ? same_value(value, at + 1) : NULL;
     return count == 0 ? at : NULL;
+#endif
 }
 
 static int same_object(const Witness *witness, PyObject *element, const Word *at)
@@ -190,6 +207,9 @@ static int see_value(Witness *witness, PyObject *value, int depth, size_t *memor
     Py_ssize_t count = is_dict ? PyDict_GET_SIZE(value) : PyList_GET_SIZE(value);
     if (depth == 0 || count > MAX_WORDS || witness->used - witness->seen[witness->count].end > MAX_WORDS)
         return 0;
+#ifdef VERSIONS
+    size_t start = witness->used;
+#endif
     if (!push_pointer(witness, value, is_dict ? DICT : LIST) || !push(witness, (Word)count * (MARKS + 1) + COUNT))
         return 0;
     if (!is_dict) {
@@ -202,12 +222,35 @@ static int see_value(Witness *witness, PyObject *value, int depth, size_t *memor
     *memory += count == 0 ? 80 : 200 + 32 * (size_t)count;
     Py_ssize_t position = 0;
     PyObject *key, *item;
+#ifdef VERSIONS
+    Word inside = 0;
+    if (!push(witness, VERSION_OF(value)))
+        return 0;
+    while (PyDict_Next(value, &position, &key, &item)) {
+        if (!PyUnicode_CheckExact(key))
+            return 0;
+        *memory += size_of_leaf(key);
+        if (is_leaf(item))
+            *memory += size_of_leaf(item);
+        else if (see_value(witness, item, depth - 1, memory))
+            inside++;
+        else
+            return 0;
+    }
+    witness->words[start + 1] = inside * (MARKS + 1) + COUNT;
+#else
     while (PyDict_Next(value, &position, &key, &item)) {
         if (!PyUnicode_CheckExact(key) || !see_leaf(witness, key, memory) ||
             !see_value(witness, item, depth - 1, memory))
             return 0;
     }
+#endif
     return 1;
+}
+
+static inline int has_no_extras(PyObject *extra)
+{
+    return extra == Py_None || (PyDict_CheckExact(extra) && PyDict_GET_SIZE(extra) == 0);
 }
 
 /* Take down an object, or nothing; 0: it is not covered. */
@@ -215,8 +258,7 @@ static int see(Witness *witness, PyObject *element, PyObject *extra, PyObject *f
 {
     Seen *before = &witness->seen[witness->count];
     size_t start = before->end, memory = before->memory;
-    int is_plain = extra == Py_None || (PyDict_CheckExact(extra) && PyDict_GET_SIZE(extra) == 0);
-    if (is_plain && push_pointer(witness, element, OBJECT) &&
+    if (has_no_extras(extra) && push_pointer(witness, element, OBJECT) &&
         push_pointer(witness, (PyObject *)Py_TYPE(element), LEAF) && see_value(witness, extra, 1, &memory) &&
         see_value(witness, fields, MAX_DEPTH, &memory) && witness->used - start <= MAX_WORDS) {
         witness->count++;
@@ -337,18 +379,26 @@ static int get_states(const Witness *witness, PyObject *elements, PyObject *type
     return 1;
 }
 
+/* Give a witness of the first objects that so many others can be added to; NULL, without an error: there is no memory.
+   What somebody else has added to is copied; so is nothing, which everybody begins with. */
+static Witness *copy_to_add_to(Witness *witness, Py_ssize_t kept, Py_ssize_t more)
+{
+    Witness *made = kept && kept == witness->count ? (Witness *)Py_NewRef(witness)
+                                                   : copy_of(witness, kept, witness->slot);
+    if (made != NULL && make_room(made, more))
+        return made;
+    Py_XDECREF(made);
+    PyErr_Clear();
+    return NULL;
+}
+
 /* Give a witness of the first objects, and of others. Without an error, NULL: one is not covered. */
 static Witness *see_all(Witness *witness, Py_ssize_t kept, PyObject *elements, PyObject *extras, PyObject *fields)
 {
-    /* What somebody else has added to is copied; so is nothing, which everybody begins with. */
-    Witness *made = kept && kept == witness->count ? (Witness *)Py_NewRef(witness)
-                                                   : copy_of(witness, kept, witness->slot);
     Py_ssize_t i = 0, count = PyList_GET_SIZE(extras);
-    if (made == NULL || !make_room(made, count)) {
-        Py_XDECREF(made);
-        PyErr_Clear();
+    Witness *made = copy_to_add_to(witness, kept, count);
+    if (made == NULL)
         return NULL;
-    }
     while (i < count &&
            see(made, PyList_GET_ITEM(elements, i), PyList_GET_ITEM(extras, i), PyList_GET_ITEM(fields, i)))
         i++;
@@ -384,6 +434,42 @@ done:
     if (packed == NULL)
         return NULL;
     return Py_BuildValue("NN", packed, witness ? witness : Py_NewRef(Py_None));
+}
+
+static PyObject *witness_pack_one(Witness *self, PyObject *args)
+{
+    Py_ssize_t kept;
+    PyObject *element, *type, *packb, *options, *fields, *names = NULL, *packed = NULL, *witness = NULL;
+    if (!PyArg_ParseTuple(args, "nOO!O!O", &kept, &element, &PyType_Type, &type, &PyCFunction_Type, &packb, &options))
+        return NULL;
+    if (kept < 0 || kept > self->count)
+        return PyErr_Format(PyExc_ValueError, "there are not so many objects");
+    if ((PyObject *)Py_TYPE(element) != type || !PyType_IsSubtype(Py_TYPE(element), PyDescr_TYPE(self->slot)))
+        Py_RETURN_NONE;
+    /* From here on no Python code runs: what is packed is what is seen, and what is named. */
+    int collecting = PyGC_Disable();
+    PyObject *extra = Py_XNewRef(in_slot(self, element));
+    if (extra != NULL && has_no_extras(extra) && (fields = PyObject_GenericGetDict(element, NULL)) != NULL) {
+        if (PyDict_CheckExact(fields) && (names = PyDict_Keys(fields)) != NULL)
+            packed = PyObject_Vectorcall(packb, (PyObject *[]){fields, Py_None, options}, 3, NULL);
+        if (packed != NULL) {
+            Witness *made = copy_to_add_to(self, kept, 1);
+            if (made != NULL && see(made, element, extra, fields))
+                witness = (PyObject *)made;
+            else
+                Py_XDECREF(made);
+        }
+        Py_DECREF(fields);
+    }
+    if (collecting)
+        PyGC_Enable();
+    Py_XDECREF(extra);
+    if (packed != NULL)
+        return Py_BuildValue("NNN", packed, names, witness ? witness : Py_NewRef(Py_None));
+    /* Whatever it is that it lacks, or holds: it is not covered. */
+    Py_XDECREF(names);
+    PyErr_Clear();
+    Py_RETURN_NONE;
 }
 
 static PyObject *witness_memory(Witness *self, PyObject *args)
@@ -432,6 +518,7 @@ static void witness_dealloc(Witness *self)
 static PyMethodDef methods[] = {
     {"unchanged", (PyCFunction)witness_unchanged, METH_VARARGS, NULL},
     {"pack", (PyCFunction)witness_pack, METH_VARARGS, NULL},
+    {"pack_one", (PyCFunction)witness_pack_one, METH_VARARGS, NULL},
     {"memory", (PyCFunction)witness_memory, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -48,3 +48,13 @@ class Witness:
             AttributeError: an object lacks what pydantic gives it.
             TypeError: an object is of another type, or cannot be packed.
         """
+
+    def pack_one(
+        self, kept: int, element: Any, cls: type, packb: Callable[..., bytes], options: int, /
+    ) -> tuple[bytes, list[str], Witness | None] | None:
+        """See one object without extras, and pack its fields, at one moment. Arguments as of `pack`.
+
+        Returns:
+            Its packed fields, their names, and a witness, as `pack` gives it; None: it is of another type, has extras,
+            lacks what pydantic gives it, or cannot be packed.
+        """

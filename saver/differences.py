@@ -32,6 +32,8 @@ from .written import Written
 
 __all__ = ["express", "express_all", "known_from_log"]
 
+# To look up an enum's member takes longer than to compare with it.
+_WHOLE, _LIST, _ = Form
 # Below, a patch gains less than it costs; above, both values would be held in memory for too long.
 _MIN_PATCHED = 1_024
 _MAX_PATCHED = 4 * 1024 * 1024
@@ -68,6 +70,7 @@ def express_all(
     stored: list[tuple[str, Stored]] = []
     now: list[tuple[str, KnownValue]] = []
     begun: list[int] = []
+    gathered: dict[int, int] = {}
     size = own = 0
     bases: set[int] = set()
     for name, parts, before in values:
@@ -87,33 +90,23 @@ def express_all(
         elif kind is Splice or kind is Edit or kind is Patch:
             own += weight_of_difference(value)  # type: ignore[arg-type]
             bases |= bases_of_value(value)
+            # Steps that have been gathered are not read any more, if nothing else needs them.
+            if kind is Splice and value.base != known.at(before):  # type: ignore[union-attr,arg-type]
+                gathered.setdefault(value.base, before.read_bytes)  # type: ignore[union-attr]
         else:
             own += parts.size
         if then.at is None and then.chain.run is not None and then.chain.run.at is None:
             begun.append(len(now) - 1)
     read_bytes = own
     if known is not None and bases:
-        read_bytes += sum(map(known.written.bytes_at, bases)) + _read_before(values, stored, max(bases), known)
+        # About what is read up to the newest base, at most.
+        read_bytes += sum(map(known.written.bytes_at, bases)) + gathered.get(max(bases), known.read_bytes)
         if read_bytes > _MAX_READ_RATIO * size + _MIN_READ_BYTES:
             return express_all([(name, parts, None) for name, parts, _ in values], None)
     for i in begun:
         name, then = now[i]
         now[i] = name, KnownValue(None, then.parts, then.chain, read_bytes)
     return stored, now, read_bytes
-
-
-def _read_before(
-    values: Sequence[tuple[str, Parts, KnownValue | None]],
-    stored: Sequence[tuple[str, Stored]],
-    newest: int,
-    known: Known,
-) -> int:
-    """Give about how many bytes of events, up to the newest base, are read for a checkpoint, at most."""
-    for (_, _, before), (_, value) in zip(values, stored, strict=True):
-        # Steps that have been gathered are not read any more, if nothing else needs them.
-        if before is not None and isinstance(value, Splice) and newest == value.base != known.at(before):
-            return before.read_bytes
-    return known.read_bytes
 
 
 def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tuple[Stored, KnownValue]:
@@ -124,6 +117,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         before: what is known of the parent's, if that has one to compare with.
         known: what is known of the parent.
     """
+    is_whole = parts.form is _WHOLE
     # What an encrypting serializer is about to store is never a difference to what stands in the log in plain text, or
     # was encrypted otherwise.
     if (
@@ -136,7 +130,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         if _is_the_same(parts, before.parts):
             return Carried(base), KnownValue(base, parts, before.chain, before.read_bytes)
         # Small values, the versions maps of most graphs among them, are stored whole: seen at once.
-        is_small = parts.form is Form.WHOLE and len(parts.elements[0].data) < _MIN_PATCHED
+        is_small = is_whole and len(parts.elements[0].data) < _MIN_PATCHED
         difference = None if is_small else _difference(parts, before, base, known.written)
         if difference is not None:
             chain = before.chain.then(difference, base, len(before.parts.elements), None)
@@ -147,9 +141,9 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
             # they come to, which may have become smaller: so much more is read, and no more.
             if chain.since <= min(chain.keyframe, 2 * parts.size - chain.keyframe):
                 return difference, KnownValue(None, parts, chain, before.read_bytes)
-    if parts.form is Form.WHOLE:
-        return _in_full(parts), KnownValue(None, parts, Chain(parts.size))
-    length = len(parts.elements) if parts.form is Form.LIST else None
+    if is_whole:
+        return parts.stored(0), KnownValue(None, parts, Chain(parts.size))
+    length = len(parts.elements) if parts.form is _LIST else None
     return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, length))
 
 
@@ -169,9 +163,7 @@ def _gathered(parts: Parts, run: Run | None) -> tuple[Splice, Chain] | None:
 
 
 def _is_the_same(parts: Parts, before: Parts) -> bool:
-    if parts is before:
-        return True
-    if parts.form is Form.WHOLE:
+    if parts.form is _WHOLE:
         one, other = parts.elements[0], before.elements[0]
         return one.data == other.data and one.tag == other.tag
     if parts.kept is not None:
@@ -179,26 +171,25 @@ def _is_the_same(parts: Parts, before: Parts) -> bool:
     return parts.elements == before.elements and parts.keys == before.keys
 
 
-def _in_full(parts: Parts) -> Stored:
-    if parts.form is Form.WHOLE:
-        return parts.elements[0] if parts.cipher is None else parts.stored(0)
+def _in_full(parts: Parts) -> ListOf | DictOf:
     elements = tuple(parts.stored(i) for i in range(len(parts.elements))) if parts.encrypted else parts.elements
-    if parts.form is Form.LIST:
+    if parts.form is _LIST:
         return ListOf(elements)
     return DictOf(tuple(zip(parts.keys, elements, strict=True)))
 
 
 def _difference(parts: Parts, before: KnownValue, base: int, written: Written) -> Splice | Edit | Patch | None:
     """Give the difference to the value at `base`; None if it is not of use."""
-    if parts.form is Form.WHOLE:
+    if parts.form is _WHOLE:
         return _patch(parts, before, base)
     elements = parts.elements
-    if parts.form is Form.LIST:
+    if parts.form is _LIST:
         prefix, suffix = parts.kept or common_ends(before.parts.elements, elements)
         end = len(elements) - suffix
         if COST_OF_DIFFERENCE + weight(elements[prefix:end]) >= parts.size:
             return None
-        return Splice(base, prefix, tuple([_element(parts, i, written) for i in range(prefix, end)]), suffix)
+        inserted = [_element(parts, i, written) for i in range(prefix, end)]
+        return Splice(base, prefix, tuple(inserted), suffix)
     changed, removed, order = dict_edit(before.parts.keys, before.parts.elements, parts.keys, elements)
     keys = weight_of_keys([parts.keys[i] for i in changed]) + weight_of_keys(removed)
     if COST_OF_DIFFERENCE + weight([elements[i] for i in changed]) + keys >= parts.size:
@@ -208,10 +199,10 @@ def _difference(parts: Parts, before: KnownValue, base: int, written: Written) -
 
 def _element(parts: Parts, index: int, written: Written) -> Element:
     """Give an element of a difference. What a task has written is not stored again."""
-    made = parts.stored(index)
-    # Never under encryption: that encrypts anew.
-    there = None if parts.encrypted else written.find(made)
-    return made if there is None else there
+    if parts.cipher is not None:
+        return parts.stored(index)  # encrypted anew
+    made = parts.elements[index]
+    return written.find(made) or made
 
 
 def _patch(parts: Parts, before: KnownValue, base: int) -> Patch | None:

@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -26,8 +26,9 @@ __all__ = ["Key", "Known", "KnownCheckpoints", "KnownValue", "is_earlier"]
 Key = tuple[str, str, str]
 
 
-class KnownValue(NamedTuple):
-    """What is known of a stored value. A tuple: several are made for each put.
+@dataclass(slots=True)
+class KnownValue:
+    """What is known of a stored value. Never changed; not frozen, since several are made for each put.
 
     Attributes:
         at: the event that stores it; None: the one that stores the checkpoint.
@@ -75,12 +76,12 @@ class Known:
         total = 600
         for values in (self.channels, self.fields):
             for value in values.values():
-                _, keys, elements, size, _, _, _, given_sizes, snapshot = value.parts
-                total += 500 + size + 130 * len(elements) + 60 * len(keys)
-                if given_sizes:  # a str may take four times the bytes that it is serialised to
-                    total += sum(given_sizes) + 40 * len(given_sizes)
-                if snapshot is not None:
-                    total += snapshot.memory
+                parts = value.parts
+                total += 500 + parts.size + 130 * len(parts.elements) + 60 * len(parts.keys)
+                if parts.given_sizes:  # a str may take four times the bytes that it is serialised to
+                    total += sum(parts.given_sizes) + 40 * len(parts.given_sizes)
+                if parts.snapshot is not None:
+                    total += parts.snapshot.memory
         return total
 
 

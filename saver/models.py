@@ -6,7 +6,7 @@ may have a serialiser, or fields, of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ormsgpack
@@ -60,14 +60,14 @@ def make_model(cls: type[BaseModel], fields: dict[str, Any], extra: Any, names: 
     return made
 
 
-def serialised_with(cls: type[BaseModel], fields: dict[str, Any], packed: bytes) -> bytes | None:
-    """Give what JsonPlusSerializer makes of a model if its fields are serialised as they are packed.
+def serialised_with(cls: type[BaseModel], names: Iterable[str], packed: bytes) -> bytes | None:
+    """Give what JsonPlusSerializer makes of a model if its fields, of these names, are serialised as they are packed.
 
     That holds for these fields if it has once made these very bytes of an object of this class: of what pydantic gives
     for the fields, it gives the same again, since none of the models has a serialiser of its own. Otherwise nothing can
     be said: pydantic leaves out what it does not know. None: it would leave out a field.
     """
-    if not _FIELDS[cls].issuperset(fields):
+    if not _FIELDS[cls].issuperset(names):
         return None
     made: bytes = ormsgpack.packb(ormsgpack.Ext(EXT_MODEL, _HEADS[cls] + packed + _METHOD))
     return made

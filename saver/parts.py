@@ -8,9 +8,10 @@ whole: apart, they are larger.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from sys import getsizeof
-from typing import Any, NamedTuple
+from typing import Any
 
 from langgraph.checkpoint.serde.base import CipherProtocol, SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
@@ -19,9 +20,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from ..eventlog.delta import COST_OF_ELEMENT, weight, weight_of_keys
 from ..eventlog.plain import PlainDataError, pack, unpack
 from ..eventlog.value import PLAIN_TAG, Value, Whole
+from .models import serialised_with
 from .pieces import MSGPACK, cut, list_of
 from .serialising import dump
-from .snapshot import Snapshot, common_prefix, serialised_like, take, thaw, unchanged
+from .snapshot import Snapshot, common_prefix, serialised_like, state_of, take, take_one_more, thaw, unchanged
 from .written import Written
 
 __all__ = [
@@ -40,6 +42,7 @@ _MIN_BYTES_APART = 512
 _MIN_BYTES_AN_ELEMENT = 16
 # Nothing can change what is exactly one of these.
 IMMUTABLE = frozenset({type(None), bool, int, float, str, bytes})
+_STR = frozenset({str})
 
 
 # In the type tags of what EncryptedSerializer has made.
@@ -56,10 +59,15 @@ class Form(Enum):
     DICT = "dict"
 
 
-class Parts(NamedTuple):
+# To look up an enum's member takes longer than to compare with it.
+_WHOLE, _LIST, _DICT = Form
+
+
+@dataclass(slots=True)
+class Parts:
     """A value, taken apart and serialised, before encryption.
 
-    A tuple, because several are made for each put: a frozen dataclass takes three times as long to make.
+    Never changed. Not frozen, because several are made for each put: that would take three times as long.
 
     Attributes:
         form: how.
@@ -124,7 +132,9 @@ def take_apart(
     if type(value) in IMMUTABLE:
         if before is not None and before.given is value and before.cipher is cipher:
             return before
-        return _whole(dump(inner, value, channel), cipher)._replace(given=value, given_sizes=(getsizeof(value),))
+        whole = dump(inner, value, channel)
+        size = len(whole.data) + COST_OF_ELEMENT
+        return Parts(_WHOLE, (), (whole,), size, cipher, given=value, given_sizes=(getsizeof(value),))
     parts = None
     if type(value) is list:
         try:
@@ -148,14 +158,14 @@ def cut_apart(whole: Whole, kind: type, cipher: CipherProtocol | None) -> Parts:
         if kind is list:
             elements = cut(whole.data)
             if elements and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(elements):
-                return _parts(Form.LIST, (), tuple(Whole(MSGPACK, e) for e in elements), cipher)
+                return _parts(_LIST, (), tuple(Whole(MSGPACK, e) for e in elements), cipher)
         # A dict's keys stand in the record as they are: under encryption they may not.
         elif kind is dict and cipher is None:
             items = cut(whole.data, pairs=True)
             if items and len(whole.data) >= _MIN_BYTES_AN_ELEMENT * len(items):
                 keys = tuple(unpack(key) for key in items[::2])
                 if all(type(key) is str for key in keys):
-                    return _parts(Form.DICT, keys, tuple(Whole(MSGPACK, e) for e in items[1::2]), cipher)
+                    return _parts(_DICT, keys, tuple(Whole(MSGPACK, e) for e in items[1::2]), cipher)
     return _whole(whole, cipher)
 
 
@@ -176,6 +186,10 @@ def _list_of_objects(
     if looked_at is None:
         return None
     seen, others = looked_at
+    if before is not None and earlier is not None and len(others) == 1 and seen == len(earlier.types):
+        parts = _one_more(serde, others[0], before, cipher, written)
+        if parts is not None:
+            return parts
     snapshot = take(others, earlier, seen)
     kept = None
     if earlier is not None:
@@ -192,7 +206,7 @@ def _list_of_objects(
     else:
         if kept == len(snapshot.types) == len(before.elements) and before.cipher is cipher:
             # As it was, but in other objects: those are the ones that will come again.
-            return before if snapshot.witness is earlier.witness else before._replace(snapshot=snapshot, kept=(kept, 0))
+            return before if snapshot.witness is earlier.witness else replace(before, snapshot=snapshot, kept=(kept, 0))
         types = snapshot.types[kept:]
         states = snapshot.states_after(earlier) if types else ()
         added = _elements(serde, [_NOTHING] * len(types), types, states, {}, written=written)
@@ -203,12 +217,35 @@ def _list_of_objects(
     if size < _MIN_BYTES_APART:
         # So many bytes are too few to stand apart, and for a header of more than three.
         return _whole(Whole(MSGPACK, list_of([element.data for element in elements])), cipher)
-    return Parts(Form.LIST, (), elements, size, cipher, ends, snapshot=snapshot)
+    return Parts(_LIST, (), elements, size, cipher, ends, snapshot=snapshot)
+
+
+def _one_more(
+    serde: JsonPlusSerializer,
+    element: Any,
+    before: Parts,
+    cipher: CipherProtocol | None,
+    written: Written | None,
+) -> Parts | None:
+    """Take apart a list that is as it was `before`, but for an object that it has grown by; None: as any other list."""
+    taken = None if before.snapshot is None else take_one_more(element, before.snapshot)
+    if taken is None:
+        return None
+    snapshot, fields, names = taken
+    cls = snapshot.types[-1]
+    made: tuple[Whole, ...] | None
+    data = serialised_with(cls, names, fields) if written is not None and written.objects else None
+    if written is not None and data is not None and data in written.objects:
+        made = (Whole(MSGPACK, data),)
+    elif (made := _serialised(serde, [thaw(cls, state_of(fields))])) is None:
+        return None
+    size = before.size + weight(made)
+    return Parts(_LIST, (), before.elements + made, size, cipher, (len(before.elements), 0), snapshot=snapshot)
 
 
 def _elements(
     serde: JsonPlusSerializer,
-    value: list[Any],
+    value: Sequence[Any],
     types: Sequence[type],
     states: Sequence[bytes | None],
     same: Mapping[tuple[type, bytes], Whole],
@@ -246,32 +283,60 @@ def _dict_of_immutables(
     An immutable object that was there before is what it was; and a copy of the dict is all that it was at one moment.
     """
     keys, given = tuple(value), tuple(value.values())
-    # A lone surrogate would stand in the record otherwise than the serializer has it.
-    if not IMMUTABLE.issuperset(map(type, given)) or not all(type(key) is str and _is_encodable(key) for key in keys):
+    if not IMMUTABLE.issuperset(map(type, given)) or not _STR.issuperset(map(type, keys)):
         return None
-    sizes: list[int] = []
-    if before is None or type(before.given) is not tuple:
-        found: list[Whole | None] = [None] * len(keys)
-    elif before.keys == keys:
-        same = zip(given, before.given, before.elements, strict=True)
-        found = [element if new is old else None for new, old, element in same]
-        was = zip(given, before.given, before.given_sizes, strict=True)
-        sizes = [size if new is old else getsizeof(new) for new, old, size in was]
-    else:
+    by_key: Mapping[str, tuple[Any, Whole | None]] = {}
+    if before is not None and type(before.given) is tuple:
+        if before.keys == keys:
+            return _edited(serde, given, before, written)
         by_key = dict(zip(before.keys, zip(before.given, before.elements, strict=True), strict=True))
-        earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
-        found = [element if new is old else None for new, (old, element) in zip(given, earlier, strict=True)]
+    # A lone surrogate would stand in the record otherwise than the serializer has it.
+    if not all(map(_is_encodable, keys)):
+        return None
+    earlier = [by_key.get(key, (_NOTHING, None)) for key in keys]
+    found = [element if new is old else None for new, (old, element) in zip(given, earlier, strict=True)]
+    elements = _filled(serde, given, found, written)
+    if elements is None:
+        return None
+    size = weight(elements) + weight_of_keys(keys)
+    return _dict_parts(keys, elements, size, given, tuple(map(getsizeof, given)))
+
+
+def _edited(serde: JsonPlusSerializer, given: tuple[Any, ...], before: Parts, written: Written | None) -> Parts | None:
+    """Do as `_dict_of_immutables` for a dict of the same keys; only what is another value than before is looked at."""
+    changed = [i for i, (new, old) in enumerate(zip(given, before.given, strict=True)) if new is not old]
+    if not changed:
+        return before
+    made = _filled(serde, [given[i] for i in changed], [None] * len(changed), written)
+    if made is None:
+        return None
+    elements, sizes, size = list(before.elements), list(before.given_sizes), before.size
+    for i, element in zip(changed, made, strict=True):
+        size += len(element.data) - len(elements[i].data)
+        elements[i], sizes[i] = element, getsizeof(given[i])
+    return _dict_parts(before.keys, tuple(elements), size, given, tuple(sizes))
+
+
+def _filled(
+    serde: JsonPlusSerializer, given: Sequence[Any], found: list[Whole | None], written: Written | None
+) -> tuple[Whole, ...] | None:
+    """Give what has been found of values that nothing can change, and serialise the others; None: it cannot be done."""
     if written is not None:
         found = [written.immutable(new) if old is None else old for new, old in zip(given, found, strict=True)]
     made = _serialised(serde, [new for new, element in zip(given, found, strict=True) if element is None])
     if made is None:
         return None
     rest = iter(made)
-    elements = tuple([next(rest) if element is None else element for element in found])
-    size = weight(elements) + weight_of_keys(keys)
+    return tuple([next(rest) if element is None else element for element in found])
+
+
+def _dict_parts(
+    keys: tuple[str, ...], elements: tuple[Whole, ...], size: int, given: tuple[Any, ...], sizes: tuple[int, ...]
+) -> Parts | None:
+    """Give the parts of a dict, unless it is better in one piece."""
     if size < _MIN_BYTES_APART or size < 2 * _MIN_BYTES_AN_ELEMENT * len(elements):
         return None
-    return Parts(Form.DICT, keys, elements, size, given=given, given_sizes=tuple(sizes or map(getsizeof, given)))
+    return Parts(_DICT, keys, elements, size, given=given, given_sizes=sizes)
 
 
 def _is_encodable(text: str) -> bool:
@@ -316,15 +381,15 @@ def parts_of_plain(serde: SerializerProtocol, value: Any, field: str) -> Parts:
         elements = tuple([Whole(PLAIN_TAG, pack(item)) for item in items.values()])
     except PlainDataError:
         return _whole(whole)
-    return _parts(Form.DICT, tuple(items), elements)
+    return _parts(_DICT, tuple(items), elements)
 
 
 def parts_of_value(value: Value) -> Parts:
     """Give the parts of a value that was read from the log: as stored, encrypted or not."""
     if isinstance(value, tuple):
-        return _parts(Form.LIST, (), value)
+        return _parts(_LIST, (), value)
     if isinstance(value, dict):
-        return _parts(Form.DICT, tuple(value), tuple(value.values()))
+        return _parts(_DICT, tuple(value), tuple(value.values()))
     return _whole(value)
 
 
@@ -335,4 +400,4 @@ def _parts(
 
 
 def _whole(whole: Whole, cipher: CipherProtocol | None = None) -> Parts:
-    return Parts(Form.WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)
+    return Parts(_WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)

@@ -12,6 +12,7 @@ a record names its bases in its header only, and values name them by their rank 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -223,7 +224,7 @@ class Encoder:
         if known is not None:
             found = {name: known.channels[name] for name in channels & known.channels.keys()}
             return {
-                name: its if its.at is not None else its._replace(at=known.position) for name, its in found.items()
+                name: its if its.at is not None else replace(its, at=known.position) for name, its in found.items()
             }, known.read_bytes if found else 0
         stays = self._fate.stays(self._connection, row.position)
         return self._gatherer.known_channels(row, channels) if stays else ({}, 0)
@@ -275,8 +276,8 @@ def _settled(known: Known, at: Mapping[int, int]) -> Known:
     def settled(value: KnownValue) -> KnownValue:
         chain, run = value.chain, value.chain.run
         if run is not None:
-            chain = chain._replace(run=run._replace(at=now(run.at)))
-        return value._replace(at=now(value.at), chain=chain)
+            chain = replace(chain, run=replace(run, at=now(run.at)))
+        return replace(value, at=now(value.at), chain=chain)
 
     channels = {name: settled(value) for name, value in known.channels.items()}
     fields = {name: settled(value) for name, value in known.fields.items()}

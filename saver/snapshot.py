@@ -14,7 +14,8 @@ packed, where that is possible: those that a witness vouches for are not packed 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import ormsgpack
 
@@ -25,7 +26,17 @@ from .witness import NO_OBJECTS
 if TYPE_CHECKING:
     from ._witness import Witness
 
-__all__ = ["Snapshot", "common_prefix", "is_worth_it", "serialised_like", "take", "thaw", "unchanged"]
+__all__ = [
+    "Snapshot",
+    "common_prefix",
+    "is_worth_it",
+    "serialised_like",
+    "state_of",
+    "take",
+    "take_one_more",
+    "thaw",
+    "unchanged",
+]
 
 # With these, what is not exactly None, a bool, int, float, str, a buffer of bytes, list, or dict with str keys is an
 # error: of a buffer, the serializer, too, sees the bytes alone. And 1, True and 1.0, 0.0 and -0.0, "" and b"", and the
@@ -59,8 +70,9 @@ def _header(count: int) -> bytes:
 _BEGINNINGS = tuple(_PAIR + _header(count) + _EMPTY_MAP * count + _header(count) for count in range(_CHUNK + 1))
 
 
-class Snapshot(NamedTuple):
-    """A list's elements, each at one moment. A tuple: one is made for each list of each put.
+@dataclass(slots=True)
+class Snapshot:
+    """A list's elements, each at one moment. Never changed; not frozen, since one is made for each list of each put.
 
     Attributes:
         types: of the elements, exactly.
@@ -92,7 +104,7 @@ class Snapshot(NamedTuple):
         """
         if self.chunks is None:
             return self.packed
-        return [_state(self.chunks[0])] if len(self.types) == 1 else _states(len(self.types), self.chunks)
+        return [state_of(self.chunks[0])] if len(self.types) == 1 else _states(len(self.types), self.chunks)
 
     def states_after(self, shorter: Snapshot) -> list[bytes]:
         """Give the packed states that a snapshot has beyond another, which it begins with.
@@ -107,7 +119,7 @@ class Snapshot(NamedTuple):
         first, *more = self.chunks[count // _CHUNK :]
         rest = first[len(shorter.chunks[-1]) :] if count % _CHUNK else first
         added = len(self.types) - count
-        return [_state(rest)] if added == 1 else _states(added, (rest, *more))
+        return [state_of(rest)] if added == 1 else _states(added, (rest, *more))
 
 
 _EMPTY = Snapshot((), ())
@@ -178,6 +190,26 @@ def _take_chunks(elements: list[Any], types: tuple[type, ...], before: Snapshot,
         chunks.append(first + states)
         first, start, end = b"", end, end + _CHUNK
     return Snapshot(before.types[:kept] + types, tuple(chunks), witness=witness)
+
+
+def take_one_more(element: Any, before: Snapshot) -> tuple[Snapshot, bytes, list[str]] | None:
+    """Take a snapshot of a list that is as it was `before`, but for one element that it has grown by.
+
+    What `take` comes to, for less: a chat grows like this at nearly each put. It takes a witness.
+
+    Returns:
+        The snapshot, the element's fields, packed, and their names; None: it is not covered, or has extras, so that
+        `take` is needed.
+    """
+    cls, count, chunks = type(element), len(before.types), before.chunks
+    if cls not in MODELS or chunks is None or before.witness is None:
+        return None
+    packed = before.witness.pack_one(count, element, cls, ormsgpack.packb, _OPTIONS)
+    if packed is None:
+        return None
+    fields, names, witness = packed
+    chunks = (*chunks[:-1], chunks[-1] + fields) if count % _CHUNK else (*chunks, fields)
+    return Snapshot((*before.types, cls), chunks, witness=witness), fields, names
 
 
 def _pack_objects(
@@ -267,9 +299,9 @@ def _states(count: int, chunks: Iterable[bytes]) -> list[bytes]:
     states = cut(array_of(count, chunks))
     if states is None:
         raise ValueError("packed states that are not so many")
-    return list(map(_state, states))
+    return list(map(state_of, states))
 
 
-def _state(fields: bytes) -> bytes:
+def state_of(fields: bytes) -> bytes:
     """Give the state of an object without extras, as `_pack` packs it."""
     return _PAIR + fields + _EMPTY_MAP

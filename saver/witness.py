@@ -4,7 +4,8 @@ A witness holds the objects that it has seen, and everything that they consist o
 and its address says which object it is. An object is what it was if it is of the same type, has the same dict, and in
 that, and in every dict and list inside, the very same keys and values stand in the same order: down to what nothing can
 ever change in place, which is exactly None, a bool, an int, a float, a str or bytes. An object that consists of
-anything else, or has extras, is not covered, nor is one that is very large or deep, or contains itself.
+anything else, or has extras, is not covered, nor is one that is very large or deep, or contains itself. Where Python
+counts the changes of each dict, one is what it was if it has not been changed: its keys and values are not looked at.
 
 Seeing objects and packing their states is one call into C, during which nothing else can change them, as is looking at
 them again: no Python code runs, of this thread, of another, or of a finaliser that the garbage collector calls. So the

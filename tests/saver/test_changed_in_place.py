@@ -355,15 +355,19 @@ def test_it_is_not_changed_between_being_compared_and_being_serialised(
         state.append(HumanMessage("first"))
     changing = state[which]
     changing.content = "second"
-    expected, real = as_stored(state), parts.take
+    expected = as_stored(state)
 
-    def take(*given: Any) -> Any:
-        taken = real(*given)
-        changing.content = "third"
-        state.append(HumanMessage("too late"))
-        return taken
+    def change_after(real: Callable[..., Any]) -> Callable[..., Any]:
+        def take(*given: Any) -> Any:
+            taken = real(*given)
+            changing.content = "third"
+            state.append(HumanMessage("too late"))
+            return taken
 
-    monkeypatch.setattr(parts, "take", take)
+        return take
+
+    for name in ("take", "take_one_more"):
+        monkeypatch.setattr(parts, name, change_after(getattr(parts, name)))
     put(file_saver, "2", "1", {"x": state})
     monkeypatch.undo()
     assert exact(read(file_saver, "2")["x"]) == expected

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
-from langgraph_eventlog.saver import snapshot
+from langgraph_eventlog.saver import parts, snapshot
 from langgraph_eventlog.saver.parts import take_apart
-from langgraph_eventlog.saver.snapshot import Snapshot, take, unchanged
+from langgraph_eventlog.saver.snapshot import Snapshot, state_of, take, take_one_more, unchanged
 from langgraph_eventlog.saver.witness import NO_OBJECTS
 from pydantic import BaseModel
 
@@ -106,6 +106,31 @@ def test_a_snapshot_taken_with_a_witness_is_the_one_that_is_taken_without(
             assert kept(state, before) == len(state)
 
 
+@TRIES
+@given(pool=st.lists(made, min_size=1, max_size=4), data=st.data(), count=st.sampled_from([1, 2, CHUNK - 1, CHUNK]))
+def test_a_list_that_has_grown_by_one_has_the_snapshot_of_the_whole_list(
+    pool: list[Any], data: Any, count: int
+) -> None:
+    state = [*map(message, range(count))]
+    before: Snapshot | None = take(list(state))
+    for _ in range(3):
+        assert before is not None
+        state.append(data.draw(st.sampled_from(pool)))
+        alone = take(list(state))
+        taken = take_one_more(state[-1], before)
+        event(f"covered: {taken is not None}")
+        assert (taken is None) is (alone.chunks is None or before.witness is None)
+        if taken is None:
+            return
+        before, fields, names = taken
+        assert (before.types, before.chunks, before.packed) == (alone.types, alone.chunks, ())
+        assert state_of(fields) == alone.states()[-1]
+        assert names == list(state[-1].__dict__)
+        if before.witness is None:
+            return
+        assert kept(state, before) == len(state)
+
+
 def nested() -> AIMessage:
     return message(1, a={"b": [1, {"c": [0.0, "", None]}], "d": 1}, e=1)
 
@@ -126,6 +151,13 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "a key renamed": lambda m: m.additional_kwargs["a"].update(x=m.additional_kwargs["a"].pop("d")),
     "the order of a dict": lambda m: m.additional_kwargs.update(a=m.additional_kwargs.pop("a")),
     "a dict emptied": lambda m: m.additional_kwargs.clear(),
+    "an item deleted": lambda m: m.additional_kwargs.__delitem__("e"),
+    "the last item taken": lambda m: m.additional_kwargs.popitem(),
+    "a default set": lambda m: m.additional_kwargs.setdefault("new"),
+    "a dict merged into": lambda m: m.additional_kwargs.__ior__({"e": 2}),
+    "an empty dict merged into": lambda m: m.response_metadata.__ior__({"a": 1, "b": 2, "c": 3}),
+    "a field set past pydantic": lambda m: object.__setattr__(m, "content", "other"),
+    "a field deleted past pydantic": lambda m: object.__delattr__(m, "name"),
     "1 and True": lambda m: m.additional_kwargs.update(e=True),
     "zeros": lambda m: m.additional_kwargs["a"]["b"][1]["c"].__setitem__(0, -0.0),
     "str and bytes": lambda m: m.additional_kwargs["a"]["b"][1]["c"].__setitem__(1, b""),
@@ -270,6 +302,12 @@ def test_what_it_is_given_is_looked_at() -> None:
         NO_OBJECTS.unchanged(0, (one,), 1)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="builtin"):  # Python code could change what is packed
         NO_OBJECTS.pack(0, [one], (AIMessage,), lambda *_: b"", options)
+    with pytest.raises(ValueError, match="not so many"):
+        NO_OBJECTS.pack_one(1, one, AIMessage, ormsgpack.packb, options)
+    with pytest.raises(TypeError, match="builtin"):
+        NO_OBJECTS.pack_one(0, one, AIMessage, lambda *_: b"", options)
+    assert NO_OBJECTS.pack_one(0, one, HumanMessage, ormsgpack.packb, options) is None
+    assert NO_OBJECTS.pack_one(0, object(), object, ormsgpack.packb, options) is None
     assert NO_OBJECTS.unchanged(9, [one], 1) == (0, [one])
     assert NO_OBJECTS.memory(9) == NO_OBJECTS.memory(-1) == 0
 
@@ -286,10 +324,12 @@ def switching_often() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("switching_often")
-@pytest.mark.parametrize("grown", [False, True])
-def test_what_another_thread_changes_and_changes_back_is_vouched_for_only_as_it_was_packed(grown: bool) -> None:
+@pytest.mark.parametrize(("count", "grown"), [(3, False), (3, True), (1, True)])
+def test_what_another_thread_changes_and_changes_back_is_vouched_for_only_as_it_was_packed(
+    count: int, grown: bool
+) -> None:
     """By the very objects that were there before: nothing tells that there has been a change, but the packed bytes."""
-    values = [message(n, k={"n": [0]}) for n in range(3)]
+    values = [message(n, k={"n": [0]}) for n in range(count)]
     inner = [value.additional_kwargs["k"]["n"] for value in values]
     fields = [(value.__dict__, {**value.__dict__, "content": "other"}) for value in values]
     between, stopping = threading.Lock(), threading.Event()
@@ -312,7 +352,12 @@ def test_what_another_thread_changes_and_changes_back_is_vouched_for_only_as_it_
         head = [message(9)] if grown else []
         before = seen(head) if grown else before
         for _ in range(400):
-            taken = take(list(values), before, 1) if grown else take(list(values))
+            if count == 1:
+                one_more = take_one_more(values[0], before)
+                assert one_more is not None
+                taken = one_more[0]
+            else:
+                taken = take(list(values), before, 1) if grown else take(list(values))
             with between:
                 count, _ = unchanged([*head, *values], taken) or (0, [])
                 now = take([*head, *values]).states()
@@ -339,6 +384,7 @@ def test_a_collection_in_the_middle_runs_after_it() -> None:
                 value.additional_kwargs["k"][0] = calls
                 object.__setattr__(value, "__dict__", dict(value.__dict__))
 
+    none = Snapshot((), (), witness=NO_OBJECTS)
     threshold = gc.get_threshold()
     try:
         for first in range(1, 60):
@@ -348,11 +394,17 @@ def test_a_collection_in_the_middle_runs_after_it() -> None:
             count, _ = unchanged(values, taken) or (0, [])
             gc.set_threshold(0)
             assert list(taken.states()[:count]) == list(take(copy.deepcopy(values)).states()[:count])
+            Changing()
+            gc.set_threshold(first)
+            one_more = take_one_more(values[-1], none)
+            count, _ = (0, []) if one_more is None else unchanged(values[-1:], one_more[0]) or (0, [])
+            gc.set_threshold(0)
+            assert one_more is None or count == 0 or one_more[1] == take(copy.deepcopy(values[-1:])).chunks[0]  # type: ignore[index]
             assert gc.isenabled()
     finally:
         gc.set_threshold(*threshold)
     gc.collect()
-    assert calls == 59
+    assert calls == 2 * 59
 
 
 def test_collecting_stays_off_if_it_was_off() -> None:
@@ -494,7 +546,12 @@ def test_what_is_known_is_not_packed_again(monkeypatch: pytest.MonkeyPatch) -> N
         packed.append(count)
         return real(packed_now, count, before)
 
+    def one_more(element: Any, before: Snapshot) -> Any:
+        packed.append(1)
+        return take_one_more(element, before)
+
     monkeypatch.setattr(snapshot, "_states_alone", states_alone)
+    monkeypatch.setattr(parts, "take_one_more", one_more)
     values: list[Any] = [HumanMessage(f"{n} " + "text " * 20, id=str(n)) for n in range(2 * CHUNK + 1)]
     known = take_apart(SERDE, values, "c", None)
     assert packed == [CHUNK, CHUNK, 1]
