@@ -25,8 +25,9 @@ from .config import Address, text
 from .differences import express_all
 from .known import Known, KnownValue
 from .models import MODELS
-from .parts import IMMUTABLE, Parts, parts_of_plain, take_apart
+from .parts import Parts, parts_of_plain
 from .serialising import dump, dump_metadata
+from .taking_apart import IMMUTABLE, take_apart
 
 __all__ = [
     "FIELDS",

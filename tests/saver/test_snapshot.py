@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
 from langgraph_eventlog.saver import snapshot
-from langgraph_eventlog.saver.parts import take_apart
 from langgraph_eventlog.saver.pieces import cut
 from langgraph_eventlog.saver.snapshot import Snapshot, common_prefix, take, thaw
+from langgraph_eventlog.saver.taking_apart import take_apart
 
 from .changing import SERDE, Mine, change, change_list, elements, made, odd, plain
 

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, HumanMessage
-from langgraph_eventlog.saver import parts, snapshot
-from langgraph_eventlog.saver.parts import take_apart
+from langgraph_eventlog.saver import snapshot, taking_apart
 from langgraph_eventlog.saver.snapshot import Snapshot, state_of, take, take_one_more, unchanged
+from langgraph_eventlog.saver.taking_apart import take_apart
 from langgraph_eventlog.saver.witness import NO_OBJECTS
 from pydantic import BaseModel
 
@@ -551,7 +551,7 @@ def test_what_is_known_is_not_packed_again(monkeypatch: pytest.MonkeyPatch) -> N
         return take_one_more(element, before)
 
     monkeypatch.setattr(snapshot, "_states_alone", states_alone)
-    monkeypatch.setattr(parts, "take_one_more", one_more)
+    monkeypatch.setattr(taking_apart, "take_one_more", one_more)
     values: list[Any] = [HumanMessage(f"{n} " + "text " * 20, id=str(n)) for n in range(2 * CHUNK + 1)]
     known = take_apart(SERDE, values, "c", None)
     assert packed == [CHUNK, CHUNK, 1]

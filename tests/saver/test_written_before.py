@@ -19,8 +19,8 @@ from langgraph_eventlog.eventlog import Put, Whole
 from langgraph_eventlog.eventlog.event import PutWrites, Write
 from langgraph_eventlog.eventlog.value import Edit, Slice, Splice
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.saver.parts import take_apart
 from langgraph_eventlog.saver.snapshot import serialised_like, take, thaw
+from langgraph_eventlog.saver.taking_apart import take_apart
 from langgraph_eventlog.saver.written import Written
 
 from .changing import SERDE, as_stored, change, exact, made, odd, plain
