@@ -27,13 +27,11 @@ from ..eventlog.record import patch_frame
 from ..eventlog.resolve import MAX_PATCH_DEPTH
 from ..eventlog.value import Carried, DictOf, Edit, Element, ListOf, Patch, Splice, Stored, bases_of_value
 from .known import Known, KnownValue
-from .parts import CIPHER_MARK, Form, Parts
+from .parts import CIPHER_MARK, LIST, WHOLE, Parts
 from .written import Written
 
 __all__ = ["express", "express_all", "known_from_log"]
 
-# To look up an enum's member takes longer than to compare with it.
-_WHOLE, _LIST, _ = Form
 # Below, a patch gains less than it costs; above, both values would be held in memory for too long.
 _MIN_PATCHED = 1_024
 _MAX_PATCHED = 4 * 1024 * 1024
@@ -117,7 +115,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
         before: what is known of the parent's, if that has one to compare with.
         known: what is known of the parent.
     """
-    is_whole = parts.form is _WHOLE
+    is_whole = parts.form is WHOLE
     # What an encrypting serializer is about to store is never a difference to what stands in the log in plain text, or
     # was encrypted otherwise.
     if (
@@ -143,7 +141,7 @@ def express(parts: Parts, before: KnownValue | None, known: Known | None) -> tup
                 return difference, KnownValue(None, parts, chain, before.read_bytes)
     if is_whole:
         return parts.stored(0), KnownValue(None, parts, Chain(parts.size))
-    length = len(parts.elements) if parts.form is _LIST else None
+    length = len(parts.elements) if parts.form is LIST else None
     return _in_full(parts), KnownValue(None, parts, chain_in_full(parts.size, length))
 
 
@@ -163,7 +161,7 @@ def _gathered(parts: Parts, run: Run | None) -> tuple[Splice, Chain] | None:
 
 
 def _is_the_same(parts: Parts, before: Parts) -> bool:
-    if parts.form is _WHOLE:
+    if parts.form is WHOLE:
         one, other = parts.elements[0], before.elements[0]
         return one.data == other.data and one.tag == other.tag
     if parts.kept is not None:
@@ -173,17 +171,17 @@ def _is_the_same(parts: Parts, before: Parts) -> bool:
 
 def _in_full(parts: Parts) -> ListOf | DictOf:
     elements = tuple(parts.stored(i) for i in range(len(parts.elements))) if parts.encrypted else parts.elements
-    if parts.form is _LIST:
+    if parts.form is LIST:
         return ListOf(elements)
     return DictOf(tuple(zip(parts.keys, elements, strict=True)))
 
 
 def _difference(parts: Parts, before: KnownValue, base: int, written: Written) -> Splice | Edit | Patch | None:
     """Give the difference to the value at `base`; None if it is not of use."""
-    if parts.form is _WHOLE:
+    if parts.form is WHOLE:
         return _patch(parts, before, base)
     elements = parts.elements
-    if parts.form is _LIST:
+    if parts.form is LIST:
         prefix, suffix = parts.kept or common_ends(before.parts.elements, elements)
         end = len(elements) - suffix
         if COST_OF_DIFFERENCE + weight(elements[prefix:end]) >= parts.size:

@@ -18,7 +18,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph_eventlog.eventlog import Carried, EncodingError, Put
-from langgraph_eventlog.saver import EventLogSaver, differences, parts, written
+from langgraph_eventlog.saver import EventLogSaver, differences, parts, taking_apart, written
 
 from .changing import SERDE, as_stored, change, change_list, elements, exact, odd
 
@@ -367,7 +367,7 @@ def test_it_is_not_changed_between_being_compared_and_being_serialised(
         return take
 
     for name in ("take", "take_one_more"):
-        monkeypatch.setattr(parts, name, change_after(getattr(parts, name)))
+        monkeypatch.setattr(taking_apart, name, change_after(getattr(taking_apart, name)))
     put(file_saver, "2", "1", {"x": state})
     monkeypatch.undo()
     assert exact(read(file_saver, "2")["x"]) == expected
