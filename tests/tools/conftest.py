@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -35,11 +36,25 @@ def run(tmp_path: Path, nursery: Nursery) -> Run:
         *arguments: str | Path, code: int = 0, stdin: str | None = None, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         words = [str(word) for word in arguments]
-        result = nursery.run(words, tmp_path, stdin, environment)
+        # What Python itself looks at when it starts is for a new one.
+        anew = "PYTHONPATH" in environment
+        result = _started(words, stdin, environment) if anew else nursery.run(words, tmp_path, stdin, environment)
         assert result.returncode == code, result.stdout + result.stderr
         assert "Traceback" not in result.stderr
         assert "Exception ignored" not in result.stderr
         return result
+
+    def _started(words: list[str], stdin: str | None, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-W", "error::ResourceWarning", "-m", "langgraph_eventlog.tools", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            encoding="utf-8",
+            input=stdin,
+            env={**os.environ, **environment},
+            timeout=120,
+            check=False,
+        )
 
     return run_command
 
