@@ -77,6 +77,7 @@ _DICTIONARIES: dict[int, zstandard.ZstdCompressionDict | None] = {
 # Those that nobody is using, for each dictionary: none of them may be used by two threads at once. Not one for each
 # thread: making one takes a hundred times as long as using it, and a graph may begin new threads at each invoke.
 _compressors: dict[int, list[zstandard.ZstdCompressor]] = {number: [] for number in _DICTIONARIES}
+_MOST_IDLE = 8
 # Who opens a log reads it: one is there before.
 _decompressors: dict[int, list[zstandard.ZstdDecompressor]] = {
     number: [zstandard.ZstdDecompressor(dict_data=dictionary)] for number, dictionary in _DICTIONARIES.items()
@@ -169,7 +170,8 @@ def decode(record: bytes, base_body: Callable[[int], bytes] | None = None) -> tu
     except IndexError:
         decompressor = zstandard.ZstdDecompressor(dict_data=_DICTIONARIES[dictionary])
     body = _decompress(decompressor, record[offset:], size, dictionaries.zstd_id(dictionary))
-    idle.append(decompressor)
+    if len(idle) < _MOST_IDLE:
+        idle.append(decompressor)
     return bases, body
 
 
@@ -243,7 +245,8 @@ def _frame(body: bytes, number: int) -> bytes:
     except IndexError:
         compressor = _compressor(number)
     frame = compressor.compress(body)
-    idle.append(compressor)  # one that has failed does not come back
+    if len(idle) < _MOST_IDLE:  # and one that has failed does not come back
+        idle.append(compressor)
     return frame
 
 

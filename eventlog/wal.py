@@ -46,12 +46,13 @@ class AfterCommit:
 
     Args:
         busy: of the connection.
-        ahead: whether to keep the WAL longer than what is in it, for who syncs each commit.
+        ahead: whether to keep the WAL longer than what is in it, for who syncs each commit. Only where appending to a
+            file is one step.
     """
 
     def __init__(self, busy: BusyHandler, *, ahead: bool) -> None:
         self._busy = busy
-        self._ahead = ahead
+        self._ahead = ahead and os.name == "posix"
         self._frame_bytes = self._pages_at_a_time = self._many_pages = self._next = self._last = 0
         # Up to how many pages there is room enough, as far as is known.
         self._enough = 0
@@ -81,14 +82,16 @@ class AfterCommit:
         room = min(max(used, _LEAST_ROOM_BYTES), _MOST_ROOM_BYTES) // self._frame_bytes * self._frame_bytes
         try:
             # Closing it lets go of no lock: SQLite has those on the file itself, and on its shared memory.
-            wal = os.open(connection.filename_wal, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
+            wal = os.open(connection.filename_wal, os.O_WRONLY | os.O_APPEND)
             try:
                 size = os.fstat(wal).st_size
-                if size < used + room // 2 and shutil.disk_usage(connection.filename_wal).free > _LEFT_FREE_BYTES:
+                # Shorter than what is in it: another process has emptied it since.
+                free = shutil.disk_usage(connection.filename_wal).free if used <= size < used + room // 2 else 0
+                if free > _LEFT_FREE_BYTES:
                     size += os.write(wal, bytes(used + room - size))
             finally:
                 os.close(wal)
-        except OSError:  # a full disk, for one: it is no need, and the commit is durable
+        except Exception:  # a full disk, for one: the commit is durable, and must not look as if it were not
             size = used
         left = max(size - used, 0) // self._frame_bytes
         # Where nothing could be done, not at each commit again.

@@ -7,6 +7,7 @@ where that is all that they do, pydantic is given it at once. It validates the s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
@@ -49,7 +50,7 @@ def loader(serde: SerializerProtocol) -> Callable[[Whole], Any]:
         return partial(load, serde)
     if getattr(serde.loads_typed, "__func__", None) is not _LOADS_TYPED:
         return partial(load, serde)
-    if [cls.__init__ for cls in _CLASSES] != _INITS:  # type: ignore[misc]
+    if _what_makes_them() != _MAKERS or any(names.get(name) is not cls for names, name, cls in _NAMED):
         return partial(load, serde)
     unpack = partial(_unpackb, ext_hook=partial(_made, hook), option=_OPTIONS)
     return partial(_load, unpack, serde)
@@ -127,4 +128,12 @@ def _made(hook: Hook, code: int, data: bytes) -> Any:
 # The names of their fields. With others, which are extras, they may do whatever they like.
 _HANDING_ON = {cls: frozenset(cls.model_fields) for cls in BY_HEAD.values() if hands_on(cls)}
 _CLASSES = list({base for cls in _HANDING_ON for base in cls.__mro__})
-_INITS = [cls.__init__ for cls in _CLASSES]  # type: ignore[misc]
+# Under which name, in which module, the serializer finds each.
+_NAMED = [(vars(sys.modules[cls.__module__]), cls.__name__, cls) for cls in BY_HEAD.values()]
+
+
+def _what_makes_them() -> list[Any]:
+    return [maker for cls in _CLASSES for maker in (cls.__init__, cls.__new__)]  # type: ignore[misc]
+
+
+_MAKERS = _what_makes_them()

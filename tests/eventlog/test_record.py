@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -282,3 +283,23 @@ def test_a_record_may_not_refer_to_itself_or_later_events() -> None:
     for position in (3, 4):
         with pytest.raises(CorruptRecordError, match="after it"):
             OpenedRecord("a log", position, (Kind.PUT_WRITES, None, record, digest_of(record)))
+
+
+def test_compressors_of_many_threads_at_once_are_not_all_kept() -> None:
+    begin = threading.Barrier(40)
+    bodies = [f"a body of a thread {n} ".encode() * 40 for n in range(40)]
+    found: dict[int, bytes] = {}
+
+    def go(n: int) -> None:
+        begin.wait()
+        for _ in range(20):
+            found[n] = decode(encode(bodies[n]))[1]
+
+    threads = [threading.Thread(target=go, args=(n,)) for n in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[n] for n in range(40)] == bodies
+    kept = [*codec._compressors.values(), *codec._decompressors.values()]
+    assert max(map(len, kept)) <= codec._MOST_IDLE

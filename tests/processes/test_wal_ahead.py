@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 import pytest
 from langgraph_eventlog.eventlog import wal as wal_module
+from langgraph_eventlog.eventlog.connection import BusyHandler
 from langgraph_eventlog.saver import EventLogSaver
 
 from .children import Child, put, write
@@ -192,3 +193,27 @@ def test_nothing_is_taken_of_a_disk_that_is_nearly_full(make_saver: Any, monkeyp
     monkeypatch.setattr(wal_module.shutil, "disk_usage", lambda path: SimpleNamespace(free=left + 1))
     write(saver, "t", "more", b"")
     assert wal_bytes(saver) > used_bytes(saver)
+
+
+def test_what_goes_wrong_in_making_room_is_no_error_of_the_commit(
+    make_saver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = make_saver(synchronous="FULL")
+
+    def fail(path: str) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(wal_module.shutil, "disk_usage", fail)
+    put(saver, "t", x=1)
+    write(saver, "t", "1", b"")
+    assert len(list(saver.log.read(thread_id="t"))) == 2
+
+
+def test_a_wal_that_was_emptied_since_the_commit_is_left_alone(make_saver: Any) -> None:
+    saver = make_saver(synchronous="FULL")
+    put(saver, "t", x=1)
+    with saver.log.database.exclusive() as connection:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        after_commit = wal_module.AfterCommit(BusyHandler(1_000), ahead=True)
+        after_commit(connection, "main", 1_000)  # told late
+    assert wal_bytes(saver) == 0

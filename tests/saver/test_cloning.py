@@ -652,3 +652,25 @@ def test_the_clones_of_many_savers_together_keep_to_the_memory(make_saver: Calla
 def test_every_class_that_is_made_without_asking_the_serializer_is_one_that_it_always_allows() -> None:
     """Also where `allowed_msgpack_modules` names nothing."""
     assert {(cls.__module__, cls.__name__) for cls in MODELS} <= SAFE_MSGPACK_TYPES
+
+
+def test_a_class_that_stands_in_the_place_of_another_is_the_one_that_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(lc.AIMessage):
+        pass
+
+    whole = Whole(*SERDE.dumps_typed([lc.AIMessage("a"), lc.HumanMessage("b")]))
+    monkeypatch.setattr("langchain_core.messages.ai.AIMessage", Other)
+    assert list(map(type, loader(SERDE)(whole))) == list(map(type, load(SERDE, whole))) == [Other, lc.HumanMessage]
+
+
+def test_what_makes_the_objects_of_a_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Whole(*SERDE.dumps_typed([lc.AIMessage("a")]))
+    made = []
+
+    def new(cls: Any, *_: Any, **__: Any) -> Any:
+        made.append(cls)
+        return object.__new__(cls)
+
+    monkeypatch.setattr(lc.AIMessage, "__new__", new, raising=False)
+    assert loader(SERDE)(whole) == [lc.AIMessage("a")]
+    assert lc.AIMessage in made[:1]
