@@ -11,8 +11,10 @@ import apsw
 from ..eventlog.errors import ConfigError
 from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
+from ..projections.history import CheckpointRow
 from ..projections.projector import Projector
-from .decoding import Gatherer
+from .config import Address
+from .decoding import Gathered, Gatherer
 from .memory import Memory
 from .retention import Retention
 from .upkeep import Upkeep
@@ -69,6 +71,20 @@ class Core:
         # at those positions then.
         uncommitted = self.log.database.private and connection.in_transaction
         return Gatherer(self.log, self.views, connection, Memory(0) if uncommitted else memory)
+
+    def find(self, connection: apsw.Connection, address: Address) -> CheckpointRow | None:
+        """Find the checkpoint that an address names, or the latest of its thread and namespace."""
+        keys = self.log.keys.find(connection, address.thread_id, address.namespace)
+        if keys is None:
+            return None
+        if address.checkpoint_id is None:
+            return self.views.history.latest(connection, keys[1])
+        return self.views.history.one(connection, keys[1], address.checkpoint_id)
+
+    def gather(self, connection: apsw.Connection, address: Address) -> Gathered | None:
+        """Read that checkpoint's parts, unless there is none."""
+        row = self.find(connection, address)
+        return None if row is None else self.gatherer(connection, self.memory).gather(row)
 
     @property
     def views(self) -> BuiltIn:

@@ -33,7 +33,6 @@ from ..eventlog.event import Head, PutWrites
 from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.steps import Steps
-from ..projections.history import CheckpointRow
 from .aio import AsyncTwins
 from .compaction import CompactionMethods
 from .config import Address, text, texts
@@ -210,7 +209,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         """
         try:
             with self.log.database.reading() as connection:
-                row = self._find(connection, address)
+                row = self._core.find(connection, address)
                 known = None if row is None else self._gatherer(connection).known(row, serde)
         except CorruptRecordError:
             return None
@@ -225,7 +224,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
             return known
         try:
             with self.log.database.reading() as connection:
-                row = self._find(connection, address)
+                row = self._core.find(connection, address)
                 if row is None:
                     return known
                 ancestors = self._core.views.history.ancestors(connection, row)
@@ -282,8 +281,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         """
         address = Address.of(config)
         with self.log.database.reading() as connection:
-            row = self._find(connection, address)
-            gathered = None if row is None else self._gatherer(connection).gather(row)
+            gathered = self._core.gather(connection, address)
         if gathered is None:
             return None
         return build(self._core.memory.decoder(self.serde), gathered, address.given_thread_id, address.namespace)
@@ -319,14 +317,6 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         listing = Listing(self._core, self.serde, address, matches=matches, indexed=index_keys(filter), below=below)
         return listing.take(limit)
 
-    def _find(self, connection: apsw.Connection, address: Address) -> CheckpointRow | None:
-        keys = self.log.keys.find(connection, address.thread_id, address.namespace)
-        if keys is None:
-            return None
-        if address.checkpoint_id is None:
-            return self._core.views.history.latest(connection, keys[1])
-        return self._core.views.history.one(connection, keys[1], address.checkpoint_id)
-
     def _gatherer(self, connection: apsw.Connection) -> Gatherer:
         return self._core.gatherer(connection, self._core.memory)
 
@@ -343,7 +333,7 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
             return {}
         address = Address.of(config)
         with self.log.database.reading() as connection:
-            row = self._find(connection, address)
+            row = self._core.find(connection, address)
             gatherer = self._gatherer(connection)
             generations = () if row is None else self._core.views.history.generations(connection, row)
             found = delta_channel_history(gatherer, generations, channels)

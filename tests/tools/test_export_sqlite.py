@@ -137,6 +137,27 @@ def test_a_log_in_use_is_exported(json_of: Any, busy_shop: Path) -> None:
     assert json_of("export", busy_shop, "out.sqlite")["differences"] == []
 
 
+def test_what_is_put_and_deleted_while_files_are_compared_is_no_difference(tmp_path: Path, make_saver: Any) -> None:
+    saver = make_saver(serde=strict_serializer())
+    for thread in ("goes on", "goes away"):
+        _planner(saver).invoke({"steps": ["go"]}, of(thread))
+    before = everything(saver, ["goes on", "goes away"])
+
+    def meanwhile(what: str, done: int, total: int) -> None:
+        if what == "comparing" and done == 1:
+            latest = saver.get_tuple(of("goes on"))
+            saver.put_writes(latest.config, [("steps", ["one more"])], "a task")
+            saver.delete_thread("goes away")
+
+    done = export_to_sqlite(saver, tmp_path / "out.sqlite", progress=meanwhile)
+    assert done.differences == []
+    assert done.compared == done.checkpoints == len(before)
+    assert saver.get_tuple(of("goes away")) is None
+    theirs = official(tmp_path / "out.sqlite")
+    assert everything(theirs, ["goes on", "goes away"]) == before
+    theirs.conn.close()
+
+
 def test_what_is_there_is_never_overwritten(run: Any, shop: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     for more in ([], ["--jsonl"]):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ...saver.config import config_of
 
-__all__ = ["Difference", "Place", "compare"]
+__all__ = ["Difference", "Place", "Readable", "compare"]
 
 # thread_id, checkpoint_ns, checkpoint_id
 Place = tuple[str, str, str]
@@ -27,9 +27,16 @@ class Difference(NamedTuple):
     what: str
 
 
+class Readable(Protocol):
+    """A saver, or what reads checkpoints as one does."""
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        """Give the checkpoint that the config names."""
+
+
 def compare(
-    one: BaseCheckpointSaver[Any],
-    other: BaseCheckpointSaver[Any],
+    one: Readable,
+    other: Readable,
     places: Iterable[Place],
     *,
     done: Callable[[int], None] = lambda _: None,
@@ -40,7 +47,7 @@ def compare(
     value: 1 is not True.
 
     Args:
-        one: a saver.
+        one: a saver. What one gives must not change meanwhile, or that is a difference.
         other: another; both with the same serializer, or what they decode differs.
         places: of the checkpoints.
         done: is called with how many have been compared.
@@ -53,7 +60,7 @@ def compare(
         done(n)
 
 
-def _get(saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> CheckpointTuple | str | None:
+def _get(saver: Readable, config: RunnableConfig) -> CheckpointTuple | str | None:
     try:
         return saver.get_tuple(config)
     except Exception as e:  # a saver raises anything: what cannot be read is a difference, and the others go on

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 import apsw
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...eventlog.connection import file_uri
 from ...eventlog.errors import ConfigError, DecodingError, EncodingError
 from ...eventlog.syncing import sync
 from ...saver import EventLogSaver
-from .comparing import Difference, Place, compare
+from ...saver.config import Address
+from ...saver.decoding import build
+from .comparing import Difference, Place, Readable, compare
 from .errors import ExportError
 from .importing import Progress
 from .official_sqlite import SCHEMA, official_on
@@ -63,8 +67,8 @@ def export_to_sqlite(
     """Write what a log holds now into a new file, which SqliteSaver and AsyncSqliteSaver read and go on with.
 
     Checkpoints that are hidden, because they were pruned but others' delta channels need them, are written, too: that
-    saver has no other place for them. Names and metadata of threads have none there. The log is read as it is at one
-    moment; the file is there when it is whole, or not at all.
+    saver has no other place for them. Names and metadata of threads have none there. The log is read, and compared,
+    as it is at one moment; the file is there when it is whole, or not at all.
 
     Args:
         saver: on the log. What is not msgpack is decoded with its serde; if that encrypts, the file's content is, too.
@@ -83,14 +87,16 @@ def export_to_sqlite(
     if comparing:
         official_on(None, saver.serde)  # raises if it is not installed
     result = Exported()
-    with new_file(target) as path, contextlib.closing(apsw.Connection(str(path))) as connection:
-        _write_all(saver, connection, selection, result, progress)
-        connection.pragma("journal_mode", "wal")  # as the official saver leaves it
-        connection.close()
+    with new_file(target) as path, saver.log.database.reading() as reading:
+        with contextlib.closing(apsw.Connection(str(path))) as connection:
+            total = saver._core.views.history.count_all(reading)
+            found = walk(saver, reading, selection)
+            _write_all(saver.serde, connection, found, result, lambda n: progress("exporting", n, total))
+            connection.pragma("journal_mode", "wal")  # as the official saver leaves it
         _sync(path)
         result.bytes = path.stat().st_size
         if comparing:
-            _compare(saver, path, result, progress)
+            _compare(EventLogAtOneMoment(saver, reading), saver.serde, path, result, progress)
     return result
 
 
@@ -118,8 +124,26 @@ def new_file(target: str | os.PathLike[str]) -> Iterator[Path]:
                 os.unlink(f"{partial}{suffix}")
 
 
+class EventLogAtOneMoment:
+    """Reads a log as a saver does, within one read transaction: whoever uses the log goes on meanwhile."""
+
+    def __init__(self, saver: EventLogSaver, reading: apsw.Connection) -> None:
+        self._saver, self._reading = saver, reading
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        core, address = self._saver._core, Address.of(config)
+        gathered = core.gather(self._reading, address)
+        if gathered is None:
+            return None
+        return build(core.memory.decoder(self._saver.serde), gathered, address.given_thread_id, address.namespace)
+
+
 def _write_all(
-    saver: EventLogSaver, connection: apsw.Connection, selection: Selection, result: Exported, progress: Progress
+    serde: SerializerProtocol,
+    connection: apsw.Connection,
+    all_found: Iterable[Found],
+    result: Exported,
+    progress: Callable[[int], None],
 ) -> None:
     # Nothing is to be rolled back: a file that was not finished is removed.
     connection.pragma("journal_mode", "off")
@@ -127,17 +151,15 @@ def _write_all(
     connection.execute("BEGIN")
     connection.execute(SCHEMA)
     threads: set[str] = set()
-    with saver.log.database.reading() as reading:
-        total = saver._core.views.history.count_all(reading)
-        for found in walk(saver, reading, selection):
-            threads.add(found.thread_id)
-            try:
-                _write(saver.serde, connection.execute, found, result)
-            except (DecodingError, EncodingError) as e:
-                raise ExportError(
-                    f"checkpoint {found.checkpoint_id!r} of thread {found.thread_id!r} cannot be exported: {e}"
-                ) from None
-            progress("exporting", result.checkpoints, total)
+    for found in all_found:
+        threads.add(found.thread_id)
+        try:
+            _write(serde, connection.execute, found, result)
+        except (DecodingError, EncodingError) as e:
+            raise ExportError(
+                f"checkpoint {found.checkpoint_id!r} of thread {found.thread_id!r} cannot be exported: {e}"
+            ) from None
+        progress(result.checkpoints)
     connection.execute("COMMIT")
     result.threads = len(threads)
 
@@ -155,7 +177,7 @@ def _write(serde: SerializerProtocol, execute: Callable[..., object], found: Fou
         result.writes += 1
 
 
-def _compare(saver: EventLogSaver, path: Path, result: Exported, progress: Progress) -> None:
+def _compare(log: Readable, serde: SerializerProtocol, path: Path, result: Exported, progress: Progress) -> None:
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
     uri = file_uri(str(path.resolve()), immutable=True)
     with contextlib.closing(apsw.Connection(uri, flags=flags)) as connection:
@@ -165,7 +187,7 @@ def _compare(saver: EventLogSaver, path: Path, result: Exported, progress: Progr
             result.compared = n
             progress("comparing", n, result.checkpoints)
 
-        for difference in compare(official_on(connection, saver.serde), saver, places, done=compared):
+        for difference in compare(official_on(connection, serde), log, places, done=compared):
             if len(result.differences) < _MAX_DIFFERENCES:
                 result.differences.append(difference)
 
