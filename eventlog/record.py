@@ -74,10 +74,11 @@ _DICTIONARIES: dict[int, zstandard.ZstdCompressionDict | None] = {
 }
 
 
+# How many that nobody is using are kept, for each dictionary; see the next two.
+_MOST_IDLE = 8
 # Those that nobody is using, for each dictionary: none of them may be used by two threads at once. Not one for each
 # thread: making one takes a hundred times as long as using it, and a graph may begin new threads at each invoke.
 _compressors: dict[int, list[zstandard.ZstdCompressor]] = {number: [] for number in _DICTIONARIES}
-_MOST_IDLE = 8
 # Who opens a log reads it: one is there before.
 _decompressors: dict[int, list[zstandard.ZstdDecompressor]] = {
     number: [zstandard.ZstdDecompressor(dict_data=dictionary)] for number, dictionary in _DICTIONARIES.items()

@@ -37,12 +37,13 @@ _LEFT_FREE_BYTES = 64 * 1024 * 1024
 
 
 class AfterCommit:
-    """Folds the WAL into the file, so that it begins anew; what SQLite does of its own is not enough.
+    """Folds the WAL into the file, so that it begins anew, and makes room behind what is in it.
 
-    SQLite folds in what it can without waiting, and begins anew when it happens that nobody is reading. With readers
-    in several processes somebody always is, and the WAL grows for as long as that goes on. So when it has become
-    large, those who are reading are waited for: whoever begins meanwhile does not need the WAL any more. A foreign
-    reader may keep its transaction for hours: it is waited for a little, and again when the WAL has grown further.
+    What SQLite does of its own is not enough. It folds in what it can without waiting, and begins anew when it happens
+    that nobody is reading. With readers in several processes somebody always is, and the WAL grows for as long as that
+    goes on. So when it has become large, those who are reading are waited for: whoever begins meanwhile does not need
+    the WAL any more. A foreign reader may keep its transaction for hours: it is waited for a little, and again when the
+    WAL has grown further.
 
     Args:
         busy: of the connection.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, cast
 
 from langgraph.checkpoint.serde.base import SerializerProtocol
@@ -77,9 +78,13 @@ class Decoder:
     ) -> None:
         self.serde = serde
         self._clones = clones
-        self._load = loader(serde)
         self._at_once = at_once
         self._given = given
+
+    @cached_property
+    def _load(self) -> Callable[[Whole], Any]:
+        # Not before something has to be decoded: mostly nothing has.
+        return loader(self.serde)
 
     def value(self, value: Value) -> Any:
         """Give the object that a value stands for; plain data as well as what the serializer made."""

@@ -49,8 +49,6 @@ FRAME: Final = ("v", "ts", "updated_channels")
 _MIN_FIELD_BYTES = 64
 _PLAIN_TYPES = frozenset({str, int, float, type(None)})
 _STR = frozenset({str})
-# What tasks write to a branch, in nearly each step.
-_NONE = dump(JsonPlusSerializer(), None, "")
 
 
 class EncodedPut(NamedTuple):
@@ -210,8 +208,7 @@ def encode_writes(
                     again.append((idx, tuple(given.values())))
             elif kind in MODELS:
                 again.append((idx, ()))
-        whole = _NONE if given is None and known_serde else dump(serde, given, channel)
-        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), whole))
+        recorded.append(Write(channel, WRITES_IDX_MAP.get(channel, idx), dump(serde, given, channel)))
     data = PutWrites(address.checkpoint_id, str(task_id), str(task_path), tuple(recorded))
     return NewEvent(data, address.thread_id, address.namespace), again
 

@@ -35,7 +35,7 @@ from .differences import express_all
 from .encoding import FIELDS, field_before
 from .known import Known, KnownCheckpoints, KnownValue
 from .memory import Memory
-from .parts import Form, Parts, parts_of_value
+from .parts import WHOLE, Parts, parts_of_value
 from .seeds import serialised_snapshots_alone, with_seeds
 
 __all__ = ["Encoded", "Encoder"]
@@ -215,7 +215,7 @@ class Encoder:
 
     def _with_seeds(self, row: CheckpointRow, before: Known, parts: Mapping[str, Parts]) -> Known:
         """Add what the snapshots of delta channels are compared with: what an ancestor further away has of them."""
-        whole = {name: its.elements[0] for name, its in parts.items() if its.form is Form.WHOLE}
+        whole = {name: its.elements[0] for name, its in parts.items() if its.form is WHOLE}
         alone = serialised_snapshots_alone(whole, before)
         return with_seeds(before, self._ancestors(row), alone, self._look) if alone else before
 

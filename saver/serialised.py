@@ -22,7 +22,7 @@ from ..eventlog.value import PLAIN_TAG, Whole
 from .config import Address
 from .encoding import FIELDS, EncodedPut, assemble
 from .known import Known, KnownValue
-from .parts import Form, Parts, cut_apart, parts_of_plain
+from .parts import LIST, WHOLE, Parts, cut_apart, parts_of_plain
 from .pieces import MSGPACK, array_of, cut
 from .similar import MAX_KEYS, Likeness, is_worth_it
 
@@ -146,7 +146,7 @@ def _field(serde: SerializerProtocol, value: Any, field: str) -> Parts:
 
 def _take_apart(value: SerialisedValue, before: Parts | None, cipher: CipherProtocol | None) -> Parts:
     if isinstance(value, tuple):
-        return Parts(Form.LIST, (), value, weight(value), cipher)
+        return Parts(LIST, (), value, weight(value), cipher)
     # Of what is encrypted, and stays so, nothing is known.
     if value.tag != MSGPACK:
         return _whole(value, None if "+" in value.tag else cipher)
@@ -163,7 +163,7 @@ def _grown(data: bytes, before: Parts | None, cipher: CipherProtocol | None) -> 
 
     Comparing bytes takes a small part of the time that cutting them into elements does.
     """
-    if before is None or before.form is not Form.LIST or before.cipher is not cipher:
+    if before is None or before.form is not LIST or before.cipher is not cipher:
         return None
     count, offset = _array_header(data)
     earlier = b"".join([element.data for element in before.elements])
@@ -177,7 +177,7 @@ def _grown(data: bytes, before: Parts | None, cipher: CipherProtocol | None) -> 
         return before
     elements = tuple([Whole(MSGPACK, element) for element in new])
     return Parts(
-        Form.LIST,
+        LIST,
         (),
         before.elements + elements,
         before.size + weight(elements),
@@ -196,7 +196,7 @@ def _array_header(data: bytes) -> tuple[int, int]:
 
 def _whole(whole: Whole, cipher: CipherProtocol | None) -> Parts:
     assert whole.tag != PLAIN_TAG
-    return Parts(Form.WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)
+    return Parts(WHOLE, (), (whole,), len(whole.data) + COST_OF_ELEMENT, cipher)
 
 
 def likeness_of_serialised(event: NewEvent) -> Likeness | None:

@@ -21,12 +21,15 @@ def main() -> None:
     )
     parser.add_argument("path", type=Path, help="the file to write, which must not be there yet")
     path: Path = parser.parse_args().path
+    is_there = f"{path} is there already: a dictionary is made once; give another path"
+    if path.exists():  # before one is made, which takes a while
+        parser.error(is_there)
     made = dictionary_1()
     try:
         with path.open("xb") as file:
             file.write(made)
     except FileExistsError:
-        parser.error(f"{path} is there already: a dictionary is made once; give another path")
+        parser.error(is_there)
     print(f"{path}: {len(made)} bytes, SHA-256 {hashlib.sha256(made).hexdigest()}")
 
 
