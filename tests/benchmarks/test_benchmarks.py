@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -120,16 +121,37 @@ def test_a_work_that_is_not_there_is_an_error_that_names_those_that_are() -> Non
     assert "documents" in done.stderr
 
 
-@pytest.mark.parametrize("work", ["chat", "threads", "documents"])
-def test_the_parts_of_a_put_are_shown_and_add_up(work: str) -> None:
-    command = [sys.executable, str(HARNESS / "phases.py"), work, "--steps", "32"]
+def run_script(name: str, *arguments: str) -> tuple[dict[str, list[str]], str]:
+    """Give the rows of the table that a script prints, and all that it prints."""
+    command = [sys.executable, str(HARNESS / name), *arguments]
     environment = {**os.environ, "COLUMNS": "140"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, env=environment)
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in done.stdout.splitlines() if "│" in line]
-    parts = {row[0]: [int(cell.replace(",", "")) for cell in (row[1], row[3])] for row in rows if row[0]}
+    return {row[0]: row[1:] for row in rows if row[0]}, done.stdout
+
+
+def number(cell: str) -> int:
+    return int(cell.replace(",", ""))
+
+
+@pytest.mark.parametrize("work", ["chat", "threads", "documents"])
+def test_the_parts_of_a_put_are_shown_and_add_up(work: str) -> None:
+    rows, _ = run_script("phases.py", work, "--steps", "32")
+    parts = {name: [number(row[0]), number(row[2])] for name, row in rows.items()}
     assert len(parts) == 10
     for column in (0, 1):
         *of_it, whole, official, calls = (figures[column] for figures in parts.values())
         assert min(*of_it, official, calls) > 0
         # Medians of parts do not add up exactly.
         assert 0.5 < sum(of_it) / whole < 1.5
+
+
+def test_what_a_put_cannot_take_less_than_is_shown(tmp_path: Path) -> None:
+    rows, output = run_script("limits.py", "--steps", "32", "--folder", str(tmp_path))
+    for call in (0, 1):
+        sql, serializer, others, together, ours, official = (number(row[call]) for row in rows.values())
+        assert min(sql, others, ours, official) > 0
+        assert (serializer > 0) == (call == 0)  # what a put holds is serialised already
+        assert abs(sql + serializer + others - together) <= 2  # each is rounded
+    assert re.search(r"10,000 bytes: [\d,]+ us at the end of a file, [\d,]+ us within one", output)
+    assert not list(tmp_path.iterdir())
