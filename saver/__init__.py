@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..eventlog.rekeying import rekey
-from .report import CompactionReport
-from .retention import Retention
+from .compaction.report import CompactionReport
+from .compaction.retention import Retention
 from .saver import EventLogSaver
 from .threads import ThreadInfo
 from .verifying import CheckpointFinding

@@ -13,11 +13,11 @@ from ..eventlog.log import EventLog
 from ..projections.builtin import BuiltIn
 from ..projections.history import CheckpointRow
 from ..projections.projector import Projector
+from .compaction.retention import Retention
+from .compaction.upkeep import Upkeep
 from .config import Address
 from .decoding import Gathered, Gatherer
 from .memory import Memory
-from .retention import Retention
-from .upkeep import Upkeep
 
 __all__ = ["Core"]
 

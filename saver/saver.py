@@ -34,7 +34,8 @@ from ..eventlog.finding import Finding
 from ..eventlog.log import EventLog
 from ..eventlog.steps import Steps
 from .aio import AsyncTwins
-from .compaction import CompactionMethods
+from .compaction.methods import CompactionMethods
+from .compaction.retention import Retention
 from .config import Address, text, texts
 from .copying import Copier
 from .core import Core
@@ -45,7 +46,6 @@ from .filters import check_declared, compile_filter, index_keys
 from .known import Key, Known
 from .listing import Listing
 from .removing import Decide, Remover
-from .retention import Retention
 from .seeds import snapshots_alone, with_seeds
 from .similar import likeness
 from .threads import ThreadMethods

@@ -16,8 +16,8 @@ from langgraph_eventlog.eventlog import BaseErasedError
 from langgraph_eventlog.eventlog.appender import prepare
 from langgraph_eventlog.eventlog.group_commit import Append
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.saver.compacting import Compactor
-from langgraph_eventlog.saver.pacing import Pace
+from langgraph_eventlog.saver.compaction.compacting import Compactor
+from langgraph_eventlog.saver.compaction.pacing import Pace
 
 from .issued import Issued, Request, checkpoint_of, config_of
 

@@ -14,7 +14,7 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command, Send, interrupt
 from langgraph_eventlog.saver import EventLogSaver, Retention
-from langgraph_eventlog.saver.retaining import RetentionReport, apply_retention
+from langgraph_eventlog.saver.compaction.retaining import RetentionReport, apply_retention
 from typing_extensions import TypedDict
 
 Reopen = Callable[[], EventLogSaver]

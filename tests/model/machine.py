@@ -19,10 +19,10 @@ from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_metadata
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph_eventlog.eventlog import ThreadExistsError
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.saver.compacting import Compactor
-from langgraph_eventlog.saver.pacing import Pace
+from langgraph_eventlog.saver.compaction.compacting import Compactor
+from langgraph_eventlog.saver.compaction.pacing import Pace
 
-from ..saver.affected import Plan, named, pointed_at, restate
+from ..saver.compaction.affected import Plan, named, pointed_at, restate
 from .model import Exists, Model, Stream, Wrong
 from .seeing import config_of, exact, key_of, mutate, same, seen, spoil, told
 from .survivors import Survivors

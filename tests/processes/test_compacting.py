@@ -11,8 +11,8 @@ from .children import Child, put
 STEP_BY_STEP = """
 import itertools
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.saver.compacting import Compactor
-from langgraph_eventlog.saver.pacing import Pace
+from langgraph_eventlog.saver.compaction.compacting import Compactor
+from langgraph_eventlog.saver.compaction.pacing import Pace
 pace = Pace(clock=itertools.count(0, 0.001).__next__, sleep=lambda _: None)  # as many events a transaction, always
 with EventLogSaver(sys.argv[1], synchronous="NORMAL") as saver:
     say("open")

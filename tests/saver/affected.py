@@ -10,7 +10,7 @@ import apsw
 from langgraph_eventlog.eventlog import Put, PutWrites, Restate, RestateWrites
 from langgraph_eventlog.eventlog.record import read_bases
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.saver.restating import Restated, restate_affected
+from langgraph_eventlog.saver.compaction.restating import Restated, restate_affected
 
 from .changing import exact
 

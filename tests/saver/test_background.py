@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from langgraph_eventlog.eventlog.errors import ConfigError, LogBusyError, LogClosedError
-from langgraph_eventlog.saver.background import Background, Budget
+from langgraph_eventlog.saver.compaction.background import Background, Budget
 
 TIMEOUT_S = 30
 
@@ -290,7 +290,7 @@ def test_closing_from_the_task_itself_or_before_it_was_woken_does_not_wait() -> 
 def test_a_child_has_no_thread_until_it_wakes_one_of_its_own() -> None:
     script = """
 import os, threading, warnings
-from langgraph_eventlog.saver.background import Background
+from langgraph_eventlog.saver.compaction.background import Background
 warnings.simplefilter("ignore", DeprecationWarning)
 ran = threading.Event()
 background = Background(lambda budget: ran.set(), delay_s=1e-9)
@@ -315,7 +315,7 @@ assert background.close(30)
 def test_it_never_keeps_the_interpreter_alive() -> None:
     script = """
 import threading
-from langgraph_eventlog.saver.background import Background
+from langgraph_eventlog.saver.compaction.background import Background
 began = threading.Event()
 def task(budget):
     began.set()

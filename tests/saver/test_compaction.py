@@ -20,9 +20,10 @@ from langgraph_eventlog.eventlog import (
 from langgraph_eventlog.projections import Projection
 from langgraph_eventlog.projections.ids import to_key
 from langgraph_eventlog.projections.token_usage import TokenUsage
-from langgraph_eventlog.saver import CompactionReport, EventLogSaver, compacting, planning
-from langgraph_eventlog.saver.compacting import Compactor
-from langgraph_eventlog.saver.pacing import Pace
+from langgraph_eventlog.saver import CompactionReport, EventLogSaver
+from langgraph_eventlog.saver.compaction import compacting, planning
+from langgraph_eventlog.saver.compaction.compacting import Compactor
+from langgraph_eventlog.saver.compaction.pacing import Pace
 
 POINTED_AT = " UNION ".join(
     f"SELECT position FROM {table}" for table in ("history", "history_recent", "pending_writes")
@@ -327,7 +328,7 @@ def test_what_is_copied_between_the_plan_and_the_erasure_stays(make_saver: Any, 
     monkeypatch.setattr(reaching, "_pages", pages)
     monkeypatch.setattr(reaching, "check_whole", lambda log: None)
     with monkeypatch.context() as patched:
-        patched.setattr("langgraph_eventlog.saver.planning.check_whole", lambda log: None)
+        patched.setattr("langgraph_eventlog.saver.compaction.planning.check_whole", lambda log: None)
         saver.compact()
     found = saver.get_tuple(config("a"))
     assert found is not None

@@ -216,7 +216,7 @@ def test_a_writer_that_is_always_quicker_is_restated_under_the_lock(
     make_saver: Make, monkeypatch: Any, most: int
 ) -> None:
     """It puts a child of what it knew between each look at its stream and the next; what is too much there is left."""
-    from langgraph_eventlog.saver import restating
+    from langgraph_eventlog.saver.compaction import restating
 
     monkeypatch.setattr(restating, "_MOST_UNDER_LOCK", most)
     saver, other = make_saver(), make_saver()

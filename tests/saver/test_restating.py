@@ -15,7 +15,7 @@ from langgraph_eventlog.eventlog import Kind, Restate, RestateWrites
 from langgraph_eventlog.eventlog.event import NewEvent, Prune, Removal
 from langgraph_eventlog.eventlog.value import Carried, Edit, ListOf, Patch, Slice, Splice
 from langgraph_eventlog.saver import EventLogSaver
-from langgraph_eventlog.saver.restating import restate_affected
+from langgraph_eventlog.saver.compaction.restating import restate_affected
 
 from ..eventlog.independent_reader import read_log
 from .affected import Plan, everything, named, pointed_at, restate, rows_at
@@ -338,7 +338,7 @@ def test_a_state_that_is_large_is_hashed_and_compressed_before_the_lock_is_taken
     make_saver: Make, monkeypatch: Any
 ) -> None:
     from langgraph_eventlog.eventlog import appender, record
-    from langgraph_eventlog.saver import reencoding
+    from langgraph_eventlog.saver.compaction import reencoding
 
     saver = make_saver()
     large = random.Random(1).randbytes(600_000)
@@ -396,7 +396,7 @@ def test_a_row_that_changes_meanwhile_is_encoded_again(make_saver: Make, monkeyp
     chat_of(saver, 8)
     remove(saver, 0, 1)
     plan = Plan.of(saver)
-    from langgraph_eventlog.saver import restating
+    from langgraph_eventlog.saver.compaction import restating
 
     real = restating._Work._append
     happens = iter([lambda: remove(other, 5, hidden=(3,)), lambda: put(other, 6, {"other": 1}), other.rebuild])

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from langgraph_eventlog.eventlog.errors import ConfigError, CorruptRecordError
 from langgraph_eventlog.eventlog.event import Kind, Prune
-from langgraph_eventlog.saver import EventLogSaver, Retention, doomed, retaining
-from langgraph_eventlog.saver.retaining import RetentionReport, apply_retention, doomed_by, preview_retention
+from langgraph_eventlog.saver import EventLogSaver, Retention
+from langgraph_eventlog.saver.compaction import doomed, retaining
+from langgraph_eventlog.saver.compaction.retaining import RetentionReport, apply_retention, doomed_by, preview_retention
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph_eventlog.eventlog import ConfigError, Kind
-from langgraph_eventlog.saver import EventLogSaver, Retention, upkeep
+from langgraph_eventlog.saver import EventLogSaver, Retention
+from langgraph_eventlog.saver.compaction import upkeep
 
 SECRET = "the marker of what is to go"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...eventlog.log import EventLog
 from ...eventlog.sql import the_row
 from ...saver import EventLogSaver
-from ...saver.planning import make_plan
+from ...saver.compaction.planning import make_plan
 
 __all__ = ["Reclaimable", "anything_erased", "reclaimable"]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import apsw
 
-from ..eventlog.event import NewEvent, Prune
-from ..eventlog.log import EventLog
-from ..projections.builtin import BuiltIn
+from ...eventlog.event import NewEvent, Prune
+from ...eventlog.log import EventLog
+from ...projections.builtin import BuiltIn
 from .doomed import Doomed, Finder, Progress, portions
 from .pacing import Pace
 from .retention import Retention

@@ -1,17 +1,12 @@
-"""Compaction: giving space back, by erasing the records of what was removed, while graphs go on.
-
-What was removed is gone from the projections at once; its records stay until this is done, and what was removed by
-whom stays in the log for ever. Every step is a short transaction, after each of which the log is whole: it can be
-stopped anywhere, and done again.
-"""
+"""The part of the saver that compacts, sync and async."""
 
 from __future__ import annotations
 
 import threading
 
-from ..eventlog.aio import run
+from ...eventlog.aio import run
+from ..core import Core
 from .compacting import Compactor
-from .core import Core
 from .report import CompactionReport, ProgressTold
 from .retention import Retention
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from ..eventlog.errors import ConfigError, LogBusyError, LogClosedError
+from ...eventlog.errors import ConfigError, LogBusyError, LogClosedError
 
 __all__ = ["Background", "Budget"]
 

@@ -6,9 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..eventlog.errors import LogDamagedError
-from ..eventlog.plain import PlainDataError, unpack
-from ..projections.history import CheckpointRow
+from ...eventlog.errors import LogDamagedError
+from ...eventlog.plain import PlainDataError, unpack
+from ...projections.history import CheckpointRow
 from .retention import Retention
 
 __all__ = ["Keeping"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..eventlog.errors import ConfigError
+from ...eventlog.errors import ConfigError
 from .background import Background, Budget
 from .retention import Retention
 
 if TYPE_CHECKING:
-    from .core import Core
+    from ..core import Core
 
 __all__ = ["Upkeep"]
 

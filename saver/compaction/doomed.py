@@ -10,16 +10,16 @@ from itertools import chain
 
 import apsw
 
-from ..eventlog.errors import LogDamagedError
-from ..eventlog.event import Removal
-from ..eventlog.log import EventLog
-from ..eventlog.plain import PlainDataError, unpack
-from ..projections.builtin import BuiltIn
-from ..projections.history import CheckpointRow
-from ..projections.pending_writes import WritesRow
-from ..projections.threads import ThreadRow
+from ...eventlog.errors import LogDamagedError
+from ...eventlog.event import Removal
+from ...eventlog.log import EventLog
+from ...eventlog.plain import PlainDataError, unpack
+from ...projections.builtin import BuiltIn
+from ...projections.history import CheckpointRow
+from ...projections.pending_writes import WritesRow
+from ...projections.threads import ThreadRow
+from ..removing import Remover
 from .keeping import Keeping
-from .removing import Remover
 from .retention import Retention
 
 __all__ = ["Doomed", "Finder", "Progress", "portions"]

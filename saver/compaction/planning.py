@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from ..eventlog.errors import CorruptRecordError, LogDamagedError
-from ..eventlog.event import Carry, Kind, Prune
-from ..eventlog.integrity import digest_of
-from ..eventlog.log import EventLog
-from ..eventlog.opened import OpenedRecord, RecordRow, is_record_row
-from ..eventlog.positions import Positions
-from ..eventlog.record import RecordFormatError, read_bases
-from ..eventlog.sql import all_rows, page_of_rows
-from ..projections.carrying import BUILT_IN
-from ..projections.reaching import Leaving, check_whole, damaged, reached
+from ...eventlog.errors import CorruptRecordError, LogDamagedError
+from ...eventlog.event import Carry, Kind, Prune
+from ...eventlog.integrity import digest_of
+from ...eventlog.log import EventLog
+from ...eventlog.opened import OpenedRecord, RecordRow, is_record_row
+from ...eventlog.positions import Positions
+from ...eventlog.record import RecordFormatError, read_bases
+from ...eventlog.sql import all_rows, page_of_rows
+from ...projections.carrying import BUILT_IN
+from ...projections.reaching import Leaving, check_whole, damaged, reached
 
 __all__ = ["Looked", "Plan", "bases_in", "make_plan"]
 

@@ -18,25 +18,25 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from ..eventlog import record as record_codec
-from ..eventlog.appender import PreparedEvent
-from ..eventlog.body import bases_of, encode_body, kind_of
-from ..eventlog.event import Field, NewEvent, Put, PutWrites, Restate, RestateWrites, writes_of
-from ..eventlog.integrity import digest_of
-from ..eventlog.record import MAX_BASES
-from ..eventlog.value import Carried, Stored, Whole, moved
-from ..projections.builtin import BuiltIn
-from ..projections.history import CheckpointRow
-from ..projections.pending_writes import WritesRow
+from ...eventlog import record as record_codec
+from ...eventlog.appender import PreparedEvent
+from ...eventlog.body import bases_of, encode_body, kind_of
+from ...eventlog.event import Field, NewEvent, Put, PutWrites, Restate, RestateWrites, writes_of
+from ...eventlog.integrity import digest_of
+from ...eventlog.record import MAX_BASES
+from ...eventlog.value import Carried, Stored, Whole, moved
+from ...projections.builtin import BuiltIn
+from ...projections.history import CheckpointRow
+from ...projections.pending_writes import WritesRow
+from ..core import Core
+from ..decoding import Gatherer
+from ..differences import express_all
+from ..encoding import FIELDS, field_before
+from ..known import Known, KnownCheckpoints, KnownValue
+from ..memory import Memory
+from ..parts import WHOLE, Parts, parts_of_value
+from ..seeds import serialised_snapshots_alone, with_seeds
 from .affected import Fate
-from .core import Core
-from .decoding import Gatherer
-from .differences import express_all
-from .encoding import FIELDS, field_before
-from .known import Known, KnownCheckpoints, KnownValue
-from .memory import Memory
-from .parts import WHOLE, Parts, parts_of_value
-from .seeds import serialised_snapshots_alone, with_seeds
 
 __all__ = ["Encoded", "Encoder"]
 

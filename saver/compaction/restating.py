@@ -19,13 +19,13 @@ from typing import Protocol
 
 import apsw
 
-from ..eventlog.errors import BaseErasedError
-from ..eventlog.sql import the_row
-from ..projections.history import CheckpointRow
-from ..projections.pending_writes import WritesRow
-from ..projections.rebuild import NEXT_GENERATION
+from ...eventlog.errors import BaseErasedError
+from ...eventlog.sql import the_row
+from ...projections.history import CheckpointRow
+from ...projections.pending_writes import WritesRow
+from ...projections.rebuild import NEXT_GENERATION
+from ..core import Core
 from .affected import AffectedRows, Fate, Place
-from .core import Core
 from .reencoding import Encoded, Encoder
 
 __all__ = ["Paced", "Restated", "restate_affected"]

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import apsw
 
-from ..eventlog.event import Kind
-from ..eventlog.record import read_bases
-from ..eventlog.sql import all_rows, one_row
-from ..projections.history import CheckpointRow
-from ..projections.pending_writes import WritesRow
-from ..projections.reaching import Leaving
-from .core import Core
+from ...eventlog.event import Kind
+from ...eventlog.record import read_bases
+from ...eventlog.sql import all_rows, one_row
+from ...projections.history import CheckpointRow
+from ...projections.pending_writes import WritesRow
+from ...projections.reaching import Leaving
+from ..core import Core
 
 __all__ = ["AffectedRows", "Fate", "Place"]
 

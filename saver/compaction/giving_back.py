@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..eventlog.database import Database
-from ..eventlog.space import fold, free_some, pages_with_remains, rewrite, sizes, truncate_wal
-from ..eventlog.sql import the_row
+from ...eventlog.database import Database
+from ...eventlog.space import fold, free_some, pages_with_remains, rewrite, sizes, truncate_wal
+from ...eventlog.sql import the_row
 from .pacing import Pace
 
 __all__ = ["fold_if_large", "free", "pages_with_remains", "rewrite", "sizes", "truncate"]

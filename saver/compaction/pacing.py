@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..eventlog.erasing import Erasure
+from ...eventlog.erasing import Erasure
 
 __all__ = ["Pace"]
 

@@ -8,11 +8,11 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from ..eventlog.errors import ConfigError
-from ..eventlog.plain import PlainDataError, pack, unpack
-from ..eventlog.value import Whole
-from ..projections.metadata import field as found_field
-from .filters import compile_filter
+from ...eventlog.errors import ConfigError
+from ...eventlog.plain import PlainDataError, pack, unpack
+from ...eventlog.value import Whole
+from ...projections.metadata import field as found_field
+from ..filters import compile_filter
 
 __all__ = ["Retention"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..eventlog.event import Kind
+from ...eventlog.event import Kind
 
 __all__ = ["CompactionReport", "ProgressTold"]
 

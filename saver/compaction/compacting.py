@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from ..eventlog.event import Compaction, Kind, NewEvent
-from ..projections.carrying import THREADS_A_CARRY, carry_threads
-from ..projections.reaching import Leaving
+from ...eventlog.event import Compaction, Kind, NewEvent
+from ...projections.carrying import THREADS_A_CARRY, carry_threads
+from ...projections.reaching import Leaving
+from ..core import Core
 from . import giving_back
-from .core import Core
 from .eraser import Eraser
 from .foreseeing import foresee
 from .pacing import Pace

@@ -13,10 +13,10 @@ from typing import Any
 
 import apsw
 
-from ..eventlog.erasing import Erasure
-from ..eventlog.event import Compaction, Copy, Kind, NewEvent
-from ..eventlog.log import EventLog
-from ..eventlog.sql import all_rows, one_row, page_of_rows
+from ...eventlog.erasing import Erasure
+from ...eventlog.event import Compaction, Copy, Kind, NewEvent
+from ...eventlog.log import EventLog
+from ...eventlog.sql import all_rows, one_row, page_of_rows
 from .pacing import Pace
 from .planning import Plan, bases_in
 

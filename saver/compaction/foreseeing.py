@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ..projections.reaching import Leaving
+from ...projections.reaching import Leaving
+from ..core import Core
 from .affected import AffectedRows, Fate
-from .core import Core
 from .planning import Plan
 from .retaining import RetentionReport, doomed_by, report_of, total_of
 from .retention import Retention
