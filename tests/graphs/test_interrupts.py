@@ -102,8 +102,9 @@ def test_a_finished_branch_does_not_run_again_after_another_failed(runs: Runs, r
     if prune:
         saver.prune(["t"])
     app = runs.app(saver)
-    [task] = [task for task in app.get_state(CONFIG).tasks if task.error]
-    assert (task.name, "no network" in task.error) == ("ask", True)
+    # A branch that had not begun by then was cancelled, and has an error, too.
+    errors = {task.name: task.error for task in app.get_state(CONFIG).tasks if task.error}
+    assert "no network" in errors["ask"]
     finished = {task.name for task in app.get_state(CONFIG).tasks if task.result is not None}
     runs.clear()
     runs.failing = False
