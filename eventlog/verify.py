@@ -19,17 +19,19 @@ from .finding import Finding
 from .integrity import genesis_link
 from .opening import APPLICATION_ID, FORMAT_VERSION, expected_schema, folded
 from .reader import EventReader
-from .sql import all_rows, one_row
+from .sql import all_rows, one_row, the_row
 
 __all__ = ["verify_log"]
 
 _META = "SELECT id, head, link, log_id, created_at FROM meta"
+# Keys are given in order, and never taken away.
+_LAST_KEYS = "SELECT (SELECT coalesce(max(stream), 0) FROM stream), (SELECT coalesce(max(thread), 0) FROM thread)"
 _UNUSED_STREAMS = """
 SELECT s.stream FROM stream AS s NOT INDEXED
-WHERE NOT EXISTS (SELECT 1 FROM event AS e WHERE e.stream = s.stream) LIMIT 1000"""
+WHERE s.stream <= ? AND NOT EXISTS (SELECT 1 FROM event AS e WHERE e.stream = s.stream) LIMIT 1000"""
 _UNUSED_THREADS = """
 SELECT t.thread FROM thread AS t NOT INDEXED
-WHERE NOT EXISTS (SELECT 1 FROM stream AS s WHERE s.thread = t.thread) LIMIT 1000"""
+WHERE t.thread <= ? AND NOT EXISTS (SELECT 1 FROM stream AS s WHERE s.thread = t.thread) LIMIT 1000"""
 _STREAM_KEY = """
 SELECT stream FROM stream AS s JOIN thread AS t USING (thread) WHERE t.thread_id = ? AND s.checkpoint_ns = ?"""
 _SCHEMA = """
@@ -56,6 +58,7 @@ def verify_log(
         found = [] if quick else list(_check_sqlite(connection))
         found += _check_file(connection)
         metas = all_rows(connection, _META)
+        last_stream, last_thread = the_row(connection, _LAST_KEYS)
     yield from found
     if len(metas) != 1:
         yield Finding("meta", None, f"the table meta has {len(metas)} rows, not one")
@@ -72,7 +75,7 @@ def verify_log(
         yield Finding("head", head, "the chain does not end in the link that the table meta holds")
     yield from chain.check_anchors()
     with database.reading() as connection:
-        found = list(_check_streams(connection, chain.copied_streams))
+        found = list(_check_streams(connection, chain.copied_streams, last_stream, last_thread))
     yield from found
 
 
@@ -118,7 +121,10 @@ def _check_schema(connection: apsw.Connection) -> Iterator[Finding]:
             yield Finding("schema", None, f"the {kind} {name} is not where it should be in the file")
 
 
-def _check_streams(connection: apsw.Connection, copied: set[tuple[str, str]]) -> Iterator[Finding]:
+def _check_streams(
+    connection: apsw.Connection, copied: set[tuple[str, str]], last_stream: int, last_thread: int
+) -> Iterator[Finding]:
+    # Of later ones nothing is known: the events that made them were not looked at.
     if one_row(connection, "SELECT 1 FROM erased LIMIT 1"):
         return  # whose stream an erased event had is not known any more
     used = set()
@@ -126,8 +132,8 @@ def _check_streams(connection: apsw.Connection, copied: set[tuple[str, str]]) ->
         # A hostile copy may name what cannot be stored: no stream is called that.
         with contextlib.suppress(UnicodeEncodeError):
             used |= {row[0] for row in connection.execute(_STREAM_KEY, address)}
-    for (stream,) in connection.execute(_UNUSED_STREAMS):
+    for (stream,) in connection.execute(_UNUSED_STREAMS, (last_stream,)):
         if stream not in used:
             yield Finding("stream", None, f"stream {stream} is used by no event")
-    for (thread,) in connection.execute(_UNUSED_THREADS):
+    for (thread,) in connection.execute(_UNUSED_THREADS, (last_thread,)):
         yield Finding("stream", None, f"thread {thread} is used by no stream")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -121,6 +121,9 @@ class ThreadMethods:
     ) -> Iterator[ThreadInfo]:
         """Yield threads, the last active first.
 
+        Pages by key, and holds nothing between pages. Threads that become active meanwhile, which brings them to the
+        front, are not left out: if they have not been given by then, they are in the end.
+
         Args:
             limit: at most so many.
             before: only those less recently active than this one: the last of a page gives the next page.
@@ -136,14 +139,34 @@ class ThreadMethods:
 
     def _threads(self, limit: int | None, below: tuple[int, int] | None) -> Iterator[ThreadInfo]:
         size = _PAGE if limit is None else min(limit, _PAGE)
+        first: tuple[int, int] | None = None
+        given: set[int] = set()
         while size:
             with self._core.log.database.reading() as connection:
                 rows = self._core.views.threads.page(connection, below=below, limit=size)
-            yield from map(self._info, rows)
+            yield from (self._info(row) for row in rows if row.thread not in given)
+            given.update(row.thread for row in rows)
             if len(rows) < size:
-                return
-            below = (rows[-1].last_activity, rows[-1].thread)
+                break
+            if below is None:
+                first = _key(rows[0])
+            below = _key(rows[-1])
             size = min(2 * size, _MAX_PAGE)
+        if first is not None:  # else they were all read at one moment, or are those below another page
+            yield from map(self._info, self._active_since(first, given))
+
+    def _active_since(self, first: tuple[int, int], given: Set[int]) -> list[ThreadRow]:
+        """Give the threads that have come before what was the first, and were not given before."""
+        found: list[ThreadRow] = []
+        below: tuple[int, int] | None = None
+        with self._core.log.database.reading() as connection:
+            while rows := self._core.views.threads.page(connection, below=below, limit=_PAGE):
+                newer = [row for row in rows if _key(row) > first]
+                found += [row for row in newer if row.thread not in given]
+                if len(newer) < len(rows):
+                    break
+                below = _key(rows[-1])
+        return found
 
     def _matching_threads(
         self, matches: Matches, holding: Sequence[Sequence[bytes]], below: tuple[int, int] | None
@@ -254,8 +277,13 @@ class ThreadMethods:
             latest_checkpoint_id=row.latest_id,
             latest_step=step if isinstance(step, int) else None,
             latest_source=source if isinstance(source, str) else None,
-            key=(row.last_activity, row.thread),
+            key=_key(row),
         )
+
+
+def _key(row: ThreadRow) -> tuple[int, int]:
+    """Give what threads are listed by."""
+    return row.last_activity, row.thread
 
 
 def _plain(serde: SerializerProtocol, metadata: Mapping[str, Any]) -> dict[str, Any]:

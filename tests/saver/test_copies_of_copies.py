@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph_eventlog.eventlog.coverage import Coverage
+from langgraph_eventlog.saver import EventLogSaver
 
 
 @pytest.fixture
@@ -62,3 +65,20 @@ def test_a_copy_of_a_copy_goes_on_under_its_own_name(original: Any) -> None:
     assert named(original, "d") == [("", "4", "d"), *expected("d")]
     assert original.ids(filter={"thread_id": "c"}) == ["4", "3", "25", "2", "1"]
     assert named(original, "a") == expected("a")
+
+
+def test_a_copy_that_is_made_while_the_log_is_verified_is_no_finding(file_saver: EventLogSaver) -> None:
+    config: Any = {"configurable": {"thread_id": "a", "checkpoint_ns": ""}}
+    inner: Any = {"configurable": {"thread_id": "a", "checkpoint_ns": "child"}}
+    for where in (config, inner):
+        file_saver.put(where, empty_checkpoint(), {}, {})
+    copied: list[str] = []
+
+    def meanwhile(part: str, done: int, total: int) -> None:
+        if not copied:
+            copied.append(part)
+            file_saver.copy_thread("a", "b")
+
+    assert list(file_saver.verify(coverage=Coverage(meanwhile))) == []
+    assert copied == ["chain"]
+    assert list(file_saver.verify()) == []

@@ -198,6 +198,25 @@ def test_two_thousand_threads_are_listed_page_by_page(make_saver: Callable[..., 
     assert asyncio.run(listed()) == expected[:1_500]
 
 
+def test_a_thread_that_becomes_active_while_threads_are_listed_is_not_left_out(
+    make_saver: Callable[..., EventLogSaver],
+) -> None:
+    now = iter(range(10_000))
+    saver = make_saver(":memory:", clock=lambda: next(now))
+    names = [f"t{n}" for n in range(200)]
+    for name in names:
+        saver.register_thread(name)
+    listing = saver.threads()
+    found = [next(listing).thread_id]
+    for name in ("t0", "t1", "t199", "new"):  # two of the last page, one that was given, one that was not there
+        saver.register_thread(name, "active")
+    found += [info.thread_id for info in listing]
+    assert found == [*(f"t{n}" for n in reversed(range(2, 200))), "new", "t1", "t0"]
+    below = list(saver.threads(limit=100))[-1]
+    saver.register_thread("t5", "active")
+    assert "t5" not in [info.thread_id for info in saver.threads(before=below)]  # it is above
+
+
 @pytest.mark.parametrize("limit", [-1, -100])
 def test_a_negative_limit_is_refused(twin: Any, limit: int) -> None:
     with pytest.raises(ConfigError, match="limit"):
