@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph_eventlog.eventlog import ConfigError, ThreadExistsError
+from langgraph_eventlog.eventlog import ConfigError, Kind, ThreadExistsError
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.moving import merging
 from langgraph_eventlog.tools.moving.checking import check_provenance
-from langgraph_eventlog.tools.moving.extracting import extract
+from langgraph_eventlog.tools.moving.extracting import delete_extracted, extract
 from langgraph_eventlog.tools.moving.merging import merge
 from langgraph_eventlog.tools.moving.provenance import origins
 
@@ -103,6 +103,19 @@ def test_a_thread_that_has_gone_on_since_is_not_taken_for_the_same(make_saver: A
     source.put_writes(config_of("a", "", "0"), [("x", 3)], "there")
     with pytest.raises(ThreadExistsError):
         merge(target, source)
+
+
+def test_a_thread_that_compaction_has_stored_anew_since_is_the_same(
+    make_saver: Any, other: Path, tmp_path: Path
+) -> None:
+    source, target = make_saver(other), make_saver(tmp_path / "target.db")
+    taken = dict(merge(target, source).threads)
+    extracted = extract(source, tmp_path / "out.db", list(taken))
+    source.compact()
+    anew = source.log.read(after=extracted.anchor.position, kinds=[Kind.RESTATE, Kind.RESTATE_WRITES])
+    assert taken.keys() & {event.thread_id for event in anew}
+    assert merge(target, source).already == taken
+    assert delete_extracted(source, extracted) == []
 
 
 def test_there_and_back_again(file_saver: EventLogSaver, make_saver: Any, tmp_path: Path) -> None:

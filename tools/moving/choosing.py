@@ -9,9 +9,15 @@ from typing import Any
 import apsw
 
 from ...eventlog.errors import ConfigError, ThreadExistsError
+from ...eventlog.event import Kind
+from ...eventlog.sql import one_row
 from ...saver import EventLogSaver
 
-__all__ = ["check_free", "choose", "facts_of", "names_of", "renames", "wanted_metadata"]
+__all__ = ["check_free", "choose", "facts_of", "has_gone_on", "names_of", "renames", "wanted_metadata"]
+
+_SINCE = f"""
+SELECT 1 FROM event WHERE position > ? AND stream IN (SELECT stream FROM stream WHERE thread = ?)
+  AND kind NOT IN ({Kind.RESTATE:d}, {Kind.RESTATE_WRITES:d}) LIMIT 1"""
 
 
 def choose(
@@ -68,6 +74,11 @@ def facts_of(saver: EventLogSaver, connection: apsw.Connection, thread_id: str) 
     thread = saver.log.keys.find_thread(connection, thread_id)
     row = None if thread is None else saver._core.views.threads.one(connection, thread)
     return None if row is None else (row.created_at, row.last_activity)
+
+
+def has_gone_on(connection: apsw.Connection, thread: int | None, since: int) -> bool:
+    """Tell whether anything has happened in a thread after a position; what compaction has stored anew is no news."""
+    return one_row(connection, _SINCE, (since, thread)) is not None
 
 
 def wanted_metadata(given: Sequence[str] | None) -> dict[str, Any] | None:

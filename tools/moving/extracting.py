@@ -17,12 +17,11 @@ from ...eventlog.errors import ConfigError, LogDamagedError, LogIOError
 from ...eventlog.event import Head, NewEvent
 from ...eventlog.opening import absolute
 from ...eventlog.rekeying import replace_log
-from ...eventlog.sql import one_row
 from ...eventlog.syncing import sync
 from ...saver import EventLogSaver
 from ...saver.removing import Remover
 from .checking import check_provenance
-from .choosing import choose, names_of
+from .choosing import choose, has_gone_on, names_of
 from .planting import Progress, append_moved, append_times, times_of
 from .transplanting import Moved, Transplant
 
@@ -30,9 +29,6 @@ __all__ = ["Extracted", "delete_extracted", "extract"]
 
 _MAX_EVENTS = 1_000
 _MAX_BYTES = 8 * 1024 * 1024
-# What has since been removed from a thread is of no concern: that is what is about to be done to all of it.
-_SINCE = """
-SELECT 1 FROM event WHERE position > ?1 AND stream IN (SELECT stream FROM stream WHERE thread = ?2) LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +194,8 @@ def delete_extracted(source: EventLogSaver, extracted: Extracted) -> list[str]:
             delete: Callable[[apsw.Connection], NewEvent | None] = delete,
         ) -> NewEvent | None:
             thread = source.log.keys.find_thread(connection, thread_id)
-            if one_row(connection, _SINCE, (extracted.anchor.position, thread)) is None:
+            # What has since been removed from it is of no concern: that is what is about to be done to all of it.
+            if not has_gone_on(connection, thread, extracted.anchor.position):
                 return delete(connection)
             stay[thread_id] = None
             return None

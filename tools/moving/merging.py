@@ -22,7 +22,7 @@ from ...eventlog.errors import ConfigError, ThreadExistsError
 from ...eventlog.event import Copy, Head, Kind, NewEvent
 from ...eventlog.sql import all_rows, the_row
 from ...saver import EventLogSaver
-from .choosing import check_free, choose, facts_of, names_of
+from .choosing import check_free, choose, facts_of, has_gone_on, names_of
 from .planting import Progress, append_moved, append_times, times_of
 from .provenance import log_id_of, origins
 from .transplanting import Transplant
@@ -33,7 +33,7 @@ __all__ = ["Merged", "merge"]
 _MAX_EVENTS = 200
 _MAX_BYTES = 1024 * 1024
 _OF_THREAD = """
-SELECT count(*), coalesce(sum(length(record)), 0), coalesce(max(position), 0) FROM event
+SELECT count(*), coalesce(sum(length(record)), 0) FROM event
 WHERE stream IN (SELECT stream FROM stream WHERE thread = ?)"""
 _COPIES = f"""
 SELECT position FROM event WHERE stream IN (SELECT stream FROM stream WHERE thread = ?) AND kind = {Kind.COPY:d}"""
@@ -144,7 +144,7 @@ def _already(target: EventLogSaver, source: EventLogSaver, names: Mapping[str, s
                 if names.get(old) != new or (here and here[0]) != (there and there[0]):
                     continue
                 thread = source.log.keys.find_thread(reading, old)
-                if the_row(reading, _OF_THREAD, (thread,))[2] > origin.anchor.position:
+                if has_gone_on(reading, thread, origin.anchor.position):
                     raise ThreadExistsError(new)
                 found[old] = new
     return found
@@ -157,7 +157,7 @@ def _groups(source: EventLogSaver, thread_ids: list[str]) -> tuple[list[list[str
     with source.log.database.reading() as connection:
         for thread_id in thread_ids:
             thread = source.log.keys.find_thread(connection, thread_id)
-            sizes[thread_id] = the_row(connection, _OF_THREAD, (thread,))[:2]
+            sizes[thread_id] = the_row(connection, _OF_THREAD, (thread,))
             for (position,) in all_rows(connection, _COPIES, (thread,)):
                 read = source.log.reader.data(connection, position)
                 if read is not None and isinstance(read[1], Copy):
