@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
+import itertools
 import json
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 from langgraph_eventlog.eventlog import ConfigError
+from langgraph_eventlog.eventlog.database import Database
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.tools.moving import jsonl
 from langgraph_eventlog.tools.moving.jsonl import event_lines
 from langgraph_eventlog.tools.moving.redaction import Redaction, salt_from
+from langgraph_eventlog.tools.moving.walking import Selection
 from langgraph_eventlog.tools.opening import open_log
 
 from .official_shop import chat, make_official_shop, of
@@ -244,3 +249,76 @@ def test_a_log_in_use_is_exported_up_to_where_it_was(run: Any, busy_shop: Path, 
     assert lines[-1]["position"] == lines[0]["head"]["position"]
     with EventLogSaver(busy_shop, read_only=True) as saver:
         assert saver.log.head().position >= lines[-1]["position"]
+
+
+def erasing_before(
+    monkeypatch: pytest.MonkeyPatch, saver: EventLogSaver, number: int, erase: Callable[[], None]
+) -> None:
+    """Call `erase` before the saver's read transaction of that number, and before no other."""
+    reading, numbers = Database.reading, itertools.count(1)
+
+    def counted(database: Database) -> Any:
+        if database is saver.log.database and next(numbers) == number:
+            erase()
+        return reading(database)
+
+    monkeypatch.setattr(Database, "reading", counted)
+
+
+@pytest.mark.parametrize(("page", "number"), [(512, 1), (512, 2), (512, 3), (7, 3), (7, 20), (7, 60), (1, 200)])
+def test_what_is_erased_meanwhile_is_told_once_and_the_chain_holds(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, page: int, number: int
+) -> None:
+    def erase() -> None:
+        with EventLogSaver(shop, erase_deleted=False) as other:
+            other.delete_thread("long")
+            other.delete_thread("order-1")
+            other.compact()
+        erased.append(True)
+
+    erased: list[bool] = []
+    monkeypatch.setattr(jsonl, "_PAGE", page)
+    with open_log(shop) as log:
+        erasing_before(monkeypatch, log, number, erase)
+        lines = list(event_lines(log))
+    assert erased
+    head = lines[0]["head"]
+    assert [line["position"] for line in lines[1:]] == list(range(1, head["position"] + 1))
+    assert recompute(lines) == head["link"]
+    assert not any("damaged" in line for line in lines)
+
+
+def test_one_thread_that_is_erased_meanwhile_leaves_the_chain_whole(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def erase() -> None:
+        with EventLogSaver(shop, erase_deleted=False) as other:
+            other.delete_thread("order-1")
+            other.compact()
+
+    monkeypatch.setattr(jsonl, "_PAGE", 10)
+    with open_log(shop) as log:
+        erasing_before(monkeypatch, log, 3, erase)
+        lines = list(event_lines(log, selection=Selection(thread_id="order-1"), stubs=True))
+    assert recompute(lines) == lines[0]["head"]["link"]
+    assert {line["type"] for line in lines[1:]} == {"event", "other", "erased"}
+    assert not any("damaged" in line for line in lines)
+
+
+def test_a_page_ends_where_what_it_shows_is_large(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_log(shop) as log:
+        expected = list(event_lines(log))
+        monkeypatch.setattr(jsonl, "MAX_BYTES_A_PAGE", 1000)
+        lines = event_lines(log)
+        found = list(itertools.islice(lines, 2))
+        pages = 0
+
+        def count() -> None:
+            nonlocal pages
+            pages += 1
+
+        reading = Database.reading
+        monkeypatch.setattr(Database, "reading", lambda database: count() or reading(database))
+        found += lines
+    assert found == expected
+    assert pages > 20
