@@ -9,7 +9,6 @@ import itertools
 import json
 import stat
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from langgraph_eventlog.tools.moving.redaction import Redaction, salt_from
 from langgraph_eventlog.tools.moving.walking import Selection
 from langgraph_eventlog.tools.opening import open_log
 
+from .erasing import erasing_before
 from .official_shop import chat, make_official_shop, of
 
 
@@ -251,35 +251,13 @@ def test_a_log_in_use_is_exported_up_to_where_it_was(run: Any, busy_shop: Path, 
         assert saver.log.head().position >= lines[-1]["position"]
 
 
-def erasing_before(
-    monkeypatch: pytest.MonkeyPatch, saver: EventLogSaver, number: int, erase: Callable[[], None]
-) -> None:
-    """Call `erase` before the saver's read transaction of that number, and before no other."""
-    reading, numbers = Database.reading, itertools.count(1)
-
-    def counted(database: Database) -> Any:
-        if database is saver.log.database and next(numbers) == number:
-            erase()
-        return reading(database)
-
-    monkeypatch.setattr(Database, "reading", counted)
-
-
 @pytest.mark.parametrize(("page", "number"), [(512, 1), (512, 2), (512, 3), (7, 3), (7, 20), (7, 60), (1, 200)])
 def test_what_is_erased_meanwhile_is_told_once_and_the_chain_holds(
     shop: Path, monkeypatch: pytest.MonkeyPatch, page: int, number: int
 ) -> None:
-    def erase() -> None:
-        with EventLogSaver(shop, erase_deleted=False) as other:
-            other.delete_thread("long")
-            other.delete_thread("order-1")
-            other.compact()
-        erased.append(True)
-
-    erased: list[bool] = []
     monkeypatch.setattr(jsonl, "_PAGE", page)
     with open_log(shop) as log:
-        erasing_before(monkeypatch, log, number, erase)
+        erased = erasing_before(monkeypatch, log, number, "long", "order-1")
         lines = list(event_lines(log))
     assert erased
     head = lines[0]["head"]
@@ -291,15 +269,11 @@ def test_what_is_erased_meanwhile_is_told_once_and_the_chain_holds(
 def test_one_thread_that_is_erased_meanwhile_leaves_the_chain_whole(
     shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def erase() -> None:
-        with EventLogSaver(shop, erase_deleted=False) as other:
-            other.delete_thread("order-1")
-            other.compact()
-
     monkeypatch.setattr(jsonl, "_PAGE", 10)
     with open_log(shop) as log:
-        erasing_before(monkeypatch, log, 3, erase)
+        erased = erasing_before(monkeypatch, log, 3, "order-1")
         lines = list(event_lines(log, selection=Selection(thread_id="order-1"), stubs=True))
+    assert erased
     assert recompute(lines) == lines[0]["head"]["link"]
     assert {line["type"] for line in lines[1:]} == {"event", "other", "erased"}
     assert not any("damaged" in line for line in lines)
