@@ -322,6 +322,30 @@ def test_what_is_erased_meanwhile_is_no_damage(
     assert thread is not None or told == list(range(1, told[-1] + 1))
 
 
+def test_a_parent_that_is_remembered_and_was_erased_meanwhile_is_not_found(
+    make_saver: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = make_saver(clock=clock)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    # The second is stored as a difference to the first; the third refers to nothing.
+    for n, value in enumerate([[f"element {i}" * 9 for i in range(50)], [f"element {i}" * 9 for i in range(51)], 3]):
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"], checkpoint["channel_versions"] = {"x": value}, {"x": n}
+        config = saver.put(config, checkpoint, {"source": "loop", "step": n}, {"x": n})
+        if n == 1:
+            saver.put_writes(config, [("y", 1)], "task")
+    third = saver.log.head().position
+    last_recorded = [entry.recorded_at for entry in replay(saver)][-1]
+    monkeypatch.setattr(replaying, "_PAGE", 1)
+    monkeypatch.setattr(replaying, "_MAX_PAGE", 1)
+    erased = erasing_before(monkeypatch, saver, third, "t", prune=True)
+    entries = list(replay(saver, where=AuditFilter(since=last_recorded, kinds=["put"])))
+    assert erased
+    assert [(entry.position, entry.problem, entry.details) for entry in entries] == [
+        (third, None, {"parent": "not found"})
+    ]
+
+
 def test_following_tells_what_was_erased_before_it_was_explained(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with open_log(shop) as log:
         head = log.log.head().position
