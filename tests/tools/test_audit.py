@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -19,12 +20,14 @@ from langgraph_eventlog.eventlog import EventLog
 from langgraph_eventlog.eventlog.errors import ConfigError
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools import cli
+from langgraph_eventlog.tools.auditing import replay as replaying
 from langgraph_eventlog.tools.auditing.filters import AuditFilter
 from langgraph_eventlog.tools.auditing.preview import preview, preview_of_change
-from langgraph_eventlog.tools.auditing.replay import replay
+from langgraph_eventlog.tools.auditing.replay import Follow, replay
 from langgraph_eventlog.tools.opening import open_log
 
 from .bounded import killed_if_it_takes_longer
+from .erasing import erasing_before
 
 
 @pytest.fixture
@@ -298,3 +301,58 @@ def test_help_shows_every_option(run: Any) -> None:
     for option in ("--follow", "--html", "--values", "--json", "--key-file", "--allow", "--allow-any"):
         assert option in shown
     assert os.linesep * 4 not in shown
+
+
+@pytest.mark.parametrize("prune", [False, True])
+@pytest.mark.parametrize("thread", [None, "order-1"])
+@pytest.mark.parametrize(("page", "number"), [(1, 3), (1, 20), (4, 3), (64, 1)])
+def test_what_is_erased_meanwhile_is_no_damage(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, page: int, number: int, thread: str | None, prune: bool
+) -> None:
+    monkeypatch.setattr(replaying, "_PAGE", page)
+    monkeypatch.setattr(replaying, "_MAX_PAGE", page)
+    with open_log(shop) as log:
+        erased = erasing_before(monkeypatch, log, number, "order-1", prune=prune)
+        entries = list(replay(log, thread))
+    assert erased
+    assert [entry.problem for entry in entries if entry.problem] == []
+    # Each position once, as an event or as one that was erased.
+    told = [p for e in entries for p in range(e.position, e.position + (e.size if e.kind == "erased" else 1))]
+    assert told == sorted(set(told))
+    assert thread is not None or told == list(range(1, told[-1] + 1))
+
+
+def test_a_parent_that_is_remembered_and_was_erased_meanwhile_is_not_found(
+    make_saver: Any, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saver = make_saver(clock=clock)
+    config: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
+    # The second is stored as a difference to the first; the third refers to nothing.
+    for n, value in enumerate([[f"element {i}" * 9 for i in range(50)], [f"element {i}" * 9 for i in range(51)], 3]):
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"], checkpoint["channel_versions"] = {"x": value}, {"x": n}
+        config = saver.put(config, checkpoint, {"source": "loop", "step": n}, {"x": n})
+        if n == 1:
+            saver.put_writes(config, [("y", 1)], "task")
+    third = saver.log.head().position
+    last_recorded = [entry.recorded_at for entry in replay(saver)][-1]
+    monkeypatch.setattr(replaying, "_PAGE", 1)
+    monkeypatch.setattr(replaying, "_MAX_PAGE", 1)
+    erased = erasing_before(monkeypatch, saver, third, "t", prune=True)
+    entries = list(replay(saver, where=AuditFilter(since=last_recorded, kinds=["put"])))
+    assert erased
+    assert [(entry.position, entry.problem, entry.details) for entry in entries] == [
+        (third, None, {"parent": "not found"})
+    ]
+
+
+def test_following_tells_what_was_erased_before_it_was_explained(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_log(shop) as log:
+        head = log.log.head().position
+        with Follow(log, "order-1", after=0) as following:
+            before = [event.position for event in log.log.read(thread_id="order-1") if event.position <= head][:40]
+            erased = erasing_before(monkeypatch, log, 2, "order-1")
+            entries = list(itertools.islice(following, len(before)))
+    assert erased
+    assert [entry.position for entry in entries] == before
+    assert all(entry.problem is None for entry in entries)

@@ -15,9 +15,11 @@ from langgraph_eventlog.eventlog import Compaction, NewEvent
 from langgraph_eventlog.eventlog.errors import ConfigError
 from langgraph_eventlog.eventlog.integrity import inner_of
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.tools.auditing import state_at as at
 from langgraph_eventlog.tools.auditing.erasures import maybe_of_thread
 from langgraph_eventlog.tools.auditing.replay import replay
 from langgraph_eventlog.tools.auditing.state_at import position_at, state_at
+from langgraph_eventlog.tools.opening import open_log
 
 SHOP = runpy.run_path(str(Path(__file__).with_name("shop.py")))
 
@@ -175,7 +177,8 @@ def test_what_was_erased_before_makes_it_incomplete_and_what_was_erased_elsewher
         state = state_at(saver, thread, head)
         assert state.incomplete == ()
         assert state.namespaces[0].latest.checkpoint["channel_values"] == {"x": 1}
-        assert maybe_of_thread(saver.log, thread, position) == ()
+        with saver.log.database.reading() as connection:
+            assert maybe_of_thread(saver.log, connection, thread, position) == ()
 
 
 def test_a_copy_of_what_was_erased_is_incomplete(make_saver: Any) -> None:
@@ -244,3 +247,31 @@ def test_the_command_says_what_is_incomplete(make_saver: Any, run: Any, json_of:
     assert "1 to 2 have been erased" in run("audit", tmp_path / "erased.db", "gone", "--at", "3").stdout
     assert json_of("audit", tmp_path / "erased.db", "gone", "--at", "3")["incomplete"] == [[1, 2]]
     assert "events 1 to 2 have been erased" in run("audit", tmp_path / "erased.db").stdout
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_state_is_of_one_moment_though_its_thread_is_erased_meanwhile(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    replayed = at._replay
+
+    def erase() -> None:
+        with EventLogSaver(shop, erase_deleted=False) as other:
+            other.delete_thread("notes")
+            other.compact()
+
+    def erasing(*arguments: Any) -> None:
+        if before:
+            erase()
+        replayed(*arguments)
+        if not before:
+            erase()
+
+    with open_log(shop) as log:
+        position = max(event.position for event in log.log.read(thread_id="notes"))
+        whole = state_at(log, "notes", position)
+        with monkeypatch.context() as patched:
+            patched.setattr(at, "_replay", erasing)
+            assert state_at(log, "notes", position) == whole
+        assert whole.namespaces
+        assert state_at(log, "notes", position).incomplete

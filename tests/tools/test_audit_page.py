@@ -23,6 +23,8 @@ from langgraph_eventlog.tools.auditing.page import thread_page, write_page
 from langgraph_eventlog.tools.auditing.timeline import Lanes
 from langgraph_eventlog.tools.opening import open_log
 
+from .erasing import erasing_before
+
 SHOP = runpy.run_path(str(Path(__file__).with_name("shop.py")))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 HOSTILE = [
@@ -358,3 +360,19 @@ def test_a_page_is_made_of_a_log_in_memory_too(make_saver: Any) -> None:
     saver: EventLogSaver = make_saver(":memory:")
     saver.register_thread("t", name="T")
     assert [row["kind"] for row in data_of(thread_page(saver, "t")[0])["rows"]] == ["thread"]
+
+
+@pytest.mark.parametrize("number", [1, 3, 12, 60])
+def test_what_is_erased_while_the_page_is_made_is_left_out_and_is_no_damage(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    with open_log(shop) as log:
+        erased = erasing_before(monkeypatch, log, number, "long")
+        page, left_out = thread_page(log, "long")
+    assert erased
+    rows = data_of(page)["rows"]
+    assert not any("problem" in row for row in rows)
+    checkpoints = [row for row in rows if row["kind"] in ("put", "restate")]
+    assert all(row.get("state") != {} for row in checkpoints)
+    without = sum("state" not in row for row in checkpoints)
+    assert bool(without) == any("erased while the page was made" in what for what in left_out)

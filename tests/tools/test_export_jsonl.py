@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
+import itertools
 import json
 import stat
 import struct
@@ -14,11 +15,15 @@ from typing import Any
 import apsw
 import pytest
 from langgraph_eventlog.eventlog import ConfigError
+from langgraph_eventlog.eventlog.database import Database
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.tools.moving import jsonl
 from langgraph_eventlog.tools.moving.jsonl import event_lines
 from langgraph_eventlog.tools.moving.redaction import Redaction, salt_from
+from langgraph_eventlog.tools.moving.walking import Selection
 from langgraph_eventlog.tools.opening import open_log
 
+from .erasing import erasing_before
 from .official_shop import chat, make_official_shop, of
 
 
@@ -244,3 +249,50 @@ def test_a_log_in_use_is_exported_up_to_where_it_was(run: Any, busy_shop: Path, 
     assert lines[-1]["position"] == lines[0]["head"]["position"]
     with EventLogSaver(busy_shop, read_only=True) as saver:
         assert saver.log.head().position >= lines[-1]["position"]
+
+
+@pytest.mark.parametrize(("page", "number"), [(512, 1), (512, 2), (512, 3), (7, 3), (7, 20), (7, 60), (1, 200)])
+def test_what_is_erased_meanwhile_is_told_once_and_the_chain_holds(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, page: int, number: int
+) -> None:
+    monkeypatch.setattr(jsonl, "_PAGE", page)
+    with open_log(shop) as log:
+        erased = erasing_before(monkeypatch, log, number, "long", "order-1")
+        lines = list(event_lines(log))
+    assert erased
+    head = lines[0]["head"]
+    assert [line["position"] for line in lines[1:]] == list(range(1, head["position"] + 1))
+    assert recompute(lines) == head["link"]
+    assert not any("damaged" in line for line in lines)
+
+
+def test_one_thread_that_is_erased_meanwhile_leaves_the_chain_whole(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jsonl, "_PAGE", 10)
+    with open_log(shop) as log:
+        erased = erasing_before(monkeypatch, log, 3, "order-1")
+        lines = list(event_lines(log, selection=Selection(thread_id="order-1"), stubs=True))
+    assert erased
+    assert recompute(lines) == lines[0]["head"]["link"]
+    assert {line["type"] for line in lines[1:]} == {"event", "other", "erased"}
+    assert not any("damaged" in line for line in lines)
+
+
+def test_a_page_ends_where_what_it_shows_is_large(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_log(shop) as log:
+        expected = list(event_lines(log))
+        monkeypatch.setattr(jsonl, "MAX_BYTES_A_PAGE", 1000)
+        lines = event_lines(log)
+        found = list(itertools.islice(lines, 2))
+        pages = 0
+
+        def count() -> None:
+            nonlocal pages
+            pages += 1
+
+        reading = Database.reading
+        monkeypatch.setattr(Database, "reading", lambda database: count() or reading(database))
+        found += lines
+    assert found == expected
+    assert pages > 20

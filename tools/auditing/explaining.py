@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 
+from ...eventlog.delta import weight_of_value
 from ...eventlog.errors import CorruptRecordError, EventLogError
 from ...eventlog.event import (
     Carry,
@@ -31,6 +32,7 @@ from ...eventlog.event import (
     put_of,
     stored_in,
 )
+from ...eventlog.value import Value
 from ...saver import EventLogSaver
 from ...saver.decoder import Decoder
 from ...saver.serialising import load_metadata
@@ -58,6 +60,17 @@ def time_of(event: RecordedEvent) -> datetime:
         return edge.replace(tzinfo=recorded_time(0).tzinfo)
 
 
+class _CountingDecoder(Decoder):
+    """Counts what it decodes."""
+
+    decoded_bytes = 0
+
+    def value(self, value: Value) -> Any:
+        """Give the object that a value stands for."""
+        self.decoded_bytes += weight_of_value(value)
+        return super().value(value)
+
+
 class Explainer:
     """Explains events, best in the order of the log: what was put last is remembered.
 
@@ -68,12 +81,19 @@ class Explainer:
     def __init__(self, saver: EventLogSaver) -> None:
         serde = saver.serde
         self.serde = serde if isinstance(serde, UndecodedSerializer) else UndecodedSerializer(serde)
-        self._log = saver.log
-        self.reader = ValueReader(saver.log, Decoder(self.serde, None))
+        self._decoder = _CountingDecoder(self.serde, None)
+        self.reader = ValueReader(saver.log, self._decoder)
         self.lineage = Lineage(saver.log, saver._core.views, self.reader)
 
-    def explain(self, event: RecordedEvent, *, in_full: bool = True) -> AuditEntry:
+    @property
+    def decoded_bytes(self) -> int:
+        """How much it has decoded of values: about what its entries hold."""
+        return self._decoder.decoded_bytes
+
+    def explain(self, connection: apsw.Connection, event: RecordedEvent, *, in_full: bool = True) -> AuditEntry:
         """Give the entry of an event. What cannot be read of it is left out, and named as its `problem`.
+
+        The event has to be there in the caller's transaction: then what it refers to is there as well.
 
         Without `in_full`, its changes and nodes are left out: which costs next to nothing, and it must be called for
         every event all the same.
@@ -87,8 +107,7 @@ class Explainer:
             size=event.size,
         )
         try:
-            with self._log.database.reading() as connection:
-                return self._explained(connection, event, entry, in_full)
+            return self._explained(connection, event, entry, in_full)
         except CorruptRecordError as e:
             why = e.reason if e.position == event.position else f"event {e.position}: {e.reason}"
             return replace(entry, problem=why)

@@ -102,6 +102,9 @@ class Lineage:
         return None
 
     def _read(self, connection: apsw.Connection, position: int) -> Found | None:
+        # Its record may be known still, when what that refers to has been erased with it.
+        if self._log.reader.recorded_at(connection, position) is None:
+            return None
         opened = self._reader.open(connection, position)
         put = None if opened is None else put_of(opened.data())
         return None if put is None else Found(position, put)

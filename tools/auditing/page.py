@@ -21,7 +21,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...eventlog.errors import ConfigError, EventLogError
+from ...eventlog.errors import ConfigError, EventErasedError, EventLogError
 from ...eventlog.event import Copy
 from ...saver import EventLogSaver
 from .entry import AuditEntry
@@ -35,6 +35,7 @@ __all__ = ["MAX_PAGE_BYTES", "thread_page", "write_page"]
 MAX_PAGE_BYTES = 8 * 1024 * 1024
 _MOST_IN_A_CHANGE = 50
 _CHECKPOINTS = frozenset({"put", "restate"})
+_UNREADABLE = frozenset({"damaged", "erased"})
 
 
 def write_page(
@@ -99,14 +100,17 @@ def thread_page(
 ) -> tuple[str, list[str]]:
     """Give the page of a thread's history, HTML; and what was left out of it: the oldest, if it is too much."""
     rows = _Rows(saver, thread_id, max_bytes // 2)
-    for event, entry in replay_from(saver, thread_id, done=done):
-        rows.add(entry, event.data if event is not None and isinstance(event.data, Copy) else None)
+    for entry, copy in replay_from(saver, thread_id, done=done):
+        rows.add(entry, copy)
     states = PageStates(saver, max_bytes // 2)
-    without = 0
+    without = erased = 0
     for row in reversed(rows.kept):
         if row["kind"] in _CHECKPOINTS and not row.get("problem"):
             try:
                 state = states.state(row["position"])
+            except EventErasedError:  # since it was replayed
+                erased += 1
+                continue
             except EventLogError as e:
                 row["problem"] = str(e)
                 continue
@@ -119,6 +123,8 @@ def thread_page(
         left_out.append(f"the oldest {rows.left_out:,} events")
     if without:
         left_out.append(f"the states at the oldest {without:,} of the checkpoints that are shown")
+    if erased:
+        left_out.append(f"the states at {erased:,} of the checkpoints, which have been erased while the page was made")
     document = {
         "thread": thread_id,
         "head": saver.log.head().position,
@@ -162,9 +168,9 @@ class _Rows:
 
     def _add_copied(self, copy: AuditEntry, ns: str, checkpoint_id: str, position: int, *, hidden: bool) -> None:
         found = next(replay_from(self._saver, None, after=position - 1, limit=1), None)
-        if found is None or found[0] is None or found[0].position != position:
+        if found is None or found[0].position != position or found[0].kind in _UNREADABLE:
             return  # erased since
-        original = found[1]
+        original = found[0]
         row = {**_row(original), "checkpoint_ns": ns, "copied": f"from {original.thread_id}, by event {copy.position}"}
         if hidden:
             row["gone"] = f"hidden when event {copy.position} copied it"

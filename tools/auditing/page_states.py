@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ...eventlog.errors import EventErasedError
 from ...eventlog.event import put_of
 from ...eventlog.value import Value, Whole
 from ...saver import EventLogSaver
@@ -52,11 +53,15 @@ class PageStates:
         Each is a list ["list", reference ...], ["dict", [key, reference] ...] or ["value", reference].
 
         Raises:
+            EventErasedError: it is not there any more.
             CorruptRecordError: it, or what it refers to, is damaged.
         """
         if self._left <= 0:
             return None
         with self._saver.log.database.reading() as connection:
+            # Its record may be known still, when what that refers to has been erased with it.
+            if self._saver.log.reader.recorded_at(connection, position) is None:
+                raise EventErasedError(path=self._saver.path, position=position)
             opened = self._reader.open(connection, position)
             put = None if opened is None else put_of(opened.data())
             if put is None:

@@ -6,8 +6,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import apsw
+
 from ...eventlog.errors import CorruptRecordError, check_limit
-from ...eventlog.event import RecordedEvent
+from ...eventlog.event import Copy, RecordedEvent
+from ...eventlog.reader import Row, touches
+from ...eventlog.sql import MAX_BYTES_A_PAGE
 from ...saver import EventLogSaver
 from .entry import AuditEntry
 from .erasures import erased_between
@@ -17,6 +21,10 @@ from .filters import AuditFilter
 __all__ = ["Follow", "replay", "replay_from"]
 
 _EVERYTHING = AuditFilter()
+_PAGE = 64
+_MAX_PAGE = 1024
+
+Told = tuple[AuditEntry, Copy | None]
 
 
 def replay(
@@ -39,10 +47,11 @@ def replay(
         limit: at most so many.
         done: is told the position of each event that has been gone through, wanted or not.
 
-    Needs memory for a few pages of events, whatever the log's size, and holds no transaction between pages. A damaged
-    event has an entry of the kind "damaged"; what can be read of others is told.
+    Needs memory for a few pages of events, whatever the log's size, and holds no transaction between pages: an event is
+    told as it is, with what it refers to, when its page is read, though others erase meanwhile. A damaged event has an
+    entry of the kind "damaged"; what can be read of others is told.
     """
-    for _, entry in replay_from(saver, thread_id, after=after, where=where, limit=limit, done=done):
+    for entry, _ in replay_from(saver, thread_id, after=after, where=where, limit=limit, done=done):
         yield entry
 
 
@@ -54,38 +63,75 @@ def replay_from(
     where: AuditFilter = _EVERYTHING,
     limit: int | None = None,
     done: Callable[[float], None] = lambda _: None,
-) -> Iterator[tuple[RecordedEvent | None, AuditEntry]]:
-    """Do as `replay`, and give each entry's event with it; None of one that is not there, or cannot be read."""
+) -> Iterator[Told]:
+    """Do as `replay`, and give with the entry of a copy what it copied; with others, None."""
     check_limit(limit)
-    return itertools.islice(_entries(saver, thread_id, after, where, done), limit)
+    size = _PAGE if limit is None else min(limit, _PAGE)
+    return itertools.islice(_entries(_Pages(saver, thread_id, where), after, size, done), limit)
 
 
-def _entries(
-    saver: EventLogSaver, thread_id: str | None, after: int, where: AuditFilter, done: Callable[[float], None]
-) -> Iterator[tuple[RecordedEvent | None, AuditEntry]]:
-    explainer = Explainer(saver)
+def _entries(pages: _Pages, after: int, size: int, done: Callable[[float], None]) -> Iterator[Told]:
+    more = True
+    while more:
+        told, more = pages.after(after, size)
+        for position, those in told:
+            yield from those
+            done(position)
+            after = position
+        size = min(2 * size, _MAX_PAGE)
 
-    def gap(before: int) -> Iterator[tuple[None, AuditEntry]]:
+
+class _Pages:
+    """Entries by pages, each as it is in one transaction."""
+
+    def __init__(self, saver: EventLogSaver, thread_id: str | None, where: AuditFilter) -> None:
+        self._log = saver.log
+        self._thread_id = thread_id
+        self._where = where
+        self._explainer = Explainer(saver)
+
+    def after(self, position: int, size: int) -> tuple[list[tuple[int, list[Told]]], bool]:
+        """Give (position, what is wanted of it and of what is missing before it) of events; whether there may be more.
+
+        It is of up to `size` events after a position; of fewer, if their values are large.
+        """
+        told: list[tuple[int, list[Told]]] = []
+        most = self._explainer.decoded_bytes + MAX_BYTES_A_PAGE
+        with self._log.database.reading() as connection:
+            rows, more = self._rows(connection, position, size)
+            for number, row in enumerate(rows, start=1):
+                told.append((row[0], [*self._gap(connection, position, row[0]), *self._told(connection, row)]))
+                position = row[0]
+                if self._explainer.decoded_bytes >= most:
+                    return told, more or number < len(rows)
+        return told, more
+
+    def _rows(self, connection: apsw.Connection, after: int, size: int) -> tuple[list[Row], bool]:
+        if self._thread_id is None:
+            return self._log.reader.page(connection, after, size)
+        thread = self._log.keys.find_thread(connection, self._thread_id)
+        # An unknown thread may still be named by events of the whole log; none has the key 0.
+        return self._log.reader.page(connection, after, size, thread or 0)
+
+    def _gap(self, connection: apsw.Connection, after: int, before: int) -> Iterator[Told]:
         # Of what an erased event was about, nothing is known.
-        if thread_id is None and before > after + 1:
-            yield from ((None, entry) for entry in erased_between(saver.log, after, before) if where.admits(entry))
+        if self._thread_id is None and before > after + 1:
+            entry = erased_between(connection, after, before)
+            if self._where.admits(entry):
+                yield entry, None
 
-    while True:
+    def _told(self, connection: apsw.Connection, row: Row) -> Iterator[Told]:
         try:
-            for event in saver.log.read(after=after, thread_id=thread_id):
-                yield from gap(event.position)
-                after = event.position
-                yield from ((event, entry) for entry in _wanted(explainer, event, thread_id, where))
-                done(after)
-            return
+            event = self._log.reader.to_event(row)
         except CorruptRecordError as e:
-            if e.position <= after:
-                raise
-            yield from gap(e.position)
-            after = e.position
-            damaged = _damaged(e, after)
-            if where.admits(damaged):
-                yield None, damaged
+            damaged = _damaged(e, row[0])
+            if self._where.admits(damaged):
+                yield damaged, None
+            return
+        if self._thread_id is None or touches(event, self._thread_id):
+            copy = event.data if isinstance(event.data, Copy) else None
+            for entry in _wanted(self._explainer, connection, event, self._thread_id, self._where):
+                yield entry, copy
 
 
 def _damaged(e: CorruptRecordError, position: int) -> AuditEntry:
@@ -93,10 +139,16 @@ def _damaged(e: CorruptRecordError, position: int) -> AuditEntry:
 
 
 def _wanted(
-    explainer: Explainer, event: RecordedEvent, thread_id: str | None, where: AuditFilter
+    explainer: Explainer,
+    connection: apsw.Connection,
+    event: RecordedEvent,
+    thread_id: str | None,
+    where: AuditFilter,
+    *,
+    is_there: bool = True,
 ) -> Iterator[AuditEntry]:
     may = where.may_admit(kind_name(event.kind), time_of(event))
-    entry = explainer.explain(event, in_full=may)
+    entry = explainer.explain(connection, event, in_full=may and is_there)
     if may and where.admits(entry):
         yield entry if thread_id is None else _about(entry, thread_id)
 
@@ -136,6 +188,7 @@ class Follow:
     ) -> None:
         self._thread_id = thread_id
         self._where = where
+        self._log = saver.log
         self._explainer = Explainer(saver)
         start = saver.log.head().position if after is None else after
         self._events = saver.log.subscribe(start, thread_id=thread_id, poll_interval_ms=poll_interval_ms)
@@ -144,12 +197,18 @@ class Follow:
         while True:
             try:
                 for event in self._events:
-                    yield from _wanted(self._explainer, event, self._thread_id, self._where)
+                    yield from self._told(event)
                 return
             except CorruptRecordError as e:
                 damaged = _damaged(e, self._events.position)
                 if self._where.admits(damaged):
                     yield damaged
+
+    def _told(self, event: RecordedEvent) -> list[AuditEntry]:
+        with self._log.database.reading() as connection:
+            # It was read before: of what has been erased since, only what it says itself can be told.
+            is_there = self._log.reader.recorded_at(connection, event.position) is not None
+            return [*_wanted(self._explainer, connection, event, self._thread_id, self._where, is_there=is_there)]
 
     def close(self) -> None:
         """End it, from any thread."""

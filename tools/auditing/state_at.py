@@ -13,7 +13,6 @@ from langgraph.checkpoint.base import CheckpointTuple, DeltaChannelHistory
 
 from ...eventlog.errors import ConfigError
 from ...eventlog.log import EventLog
-from ...eventlog.reader import touches
 from ...eventlog.sql import one_row
 from ...eventlog.streams import StreamKeys
 from ...projections.builtin import BuiltIn
@@ -28,11 +27,10 @@ from ...saver.removing import may_be_delta
 from ...saver.serialising import load_metadata
 from ..times import recorded_time
 from ..undecoded import UndecodedSerializer
-from .erasures import Range, maybe_of_thread
+from .erasures import Range, events_of, maybe_of_thread
 
 __all__ = ["NamespaceState", "StateAt", "position_at", "state_at"]
 
-_PAGE = 500
 _MEMORY_BYTES = 64 * 1024 * 1024
 # The last of those recorded by then: a clock may go back.
 _AT_TIME = "SELECT position FROM event WHERE recorded_at <= ? ORDER BY position DESC LIMIT 1"
@@ -106,6 +104,7 @@ def state_at(saver: EventLogSaver, thread_id: str, at: int | datetime) -> StateA
 
     That of a thread that was deleted or pruned since as well, as long as the records are in the log: see `incomplete`.
     Every event of the thread up to there is applied once more, by the code that applied it first, to tables in memory.
+    The log is read as it is at one moment.
 
     Raises:
         ConfigError: there is no such position.
@@ -116,13 +115,13 @@ def state_at(saver: EventLogSaver, thread_id: str, at: int | datetime) -> StateA
     position = at if isinstance(at, int) else position_at(log, at)
     if not 0 <= position <= head:
         raise ConfigError(f"there is no position {position}: the log has 1 to {head}, and 0 is before the first")
-    with log.database.reading() as connection:
-        row = one_row(connection, _RECORDED_AT, (position,))
-    incomplete = maybe_of_thread(log, thread_id, position)
     views = BuiltIn(log.reader, StreamKeys())
     with log.database.scratch() as connection, _temporary(connection, views):
-        _replay(log, connection, views, thread_id, position)
+        # What is replayed, what it refers to and what is missing are of one moment, though others erase meanwhile.
         connection.execute("BEGIN")
+        row = one_row(connection, _RECORDED_AT, (position,))
+        incomplete = maybe_of_thread(log, connection, thread_id, position)
+        _replay(log, connection, views, thread_id, position)
         thread = log.keys.find_thread(connection, thread_id)
         info = None if thread is None else views.threads.one(connection, thread)
         streams = [] if info is None or thread is None else log.keys.streams_of(connection, thread)
@@ -161,19 +160,10 @@ def _temporary(connection: apsw.Connection, views: BuiltIn) -> Iterator[None]:
 
 
 def _replay(log: EventLog, connection: apsw.Connection, views: BuiltIn, thread_id: str, up_to: int) -> None:
-    thread = log.keys.find_thread(connection, thread_id) or 0
-    after, more = 0, True
-    while more and after < up_to:
-        connection.execute("BEGIN")
-        rows, more = log.reader.page(connection, after, _PAGE, thread)
-        for row in rows:
-            after = row[0]
-            if after > up_to:
-                break
-            event = log.reader.to_event(row)
-            if touches(event, thread_id):
-                views.apply(connection, event)
-        connection.execute("COMMIT")
+    for event in events_of(log, connection, thread_id):
+        if event.position > up_to:
+            return
+        views.apply(connection, event)
 
 
 def _namespace(state: _Replayed, thread_id: str, stream: int, checkpoint_ns: str) -> NamespaceState | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ...eventlog.delta import weight_of_value
 from ...eventlog.event import (
     Carry,
     Compaction,
@@ -20,14 +23,13 @@ from ...eventlog.event import (
     put_of,
     writes_of,
 )
-from ...eventlog.resolve import complete
+from ...eventlog.resolve import Resolver, complete
 from ...eventlog.value import Carried, Edit, Splice, Stored, Value
-from ...saver import EventLogSaver
 from ...saver.decoder import Decoder
 from ...saver.serialising import load_metadata
 from .redaction import Redaction
 
-__all__ = ["data_of"]
+__all__ = ["EventValues"]
 
 # Their data is shown as it is.
 _WITHOUT_VALUES = (DeleteThread, DeleteForRuns, Prune, Copy, Thread, Import, Carry, Compaction)
@@ -35,31 +37,36 @@ _WITHOUT_VALUES = (DeleteThread, DeleteForRuns, Prune, Copy, Thread, Import, Car
 Line = dict[str, Any]
 
 
-def data_of(saver: EventLogSaver, event: RecordedEvent, redaction: Redaction) -> Line:
-    """Give what an event says.
+class EventValues:
+    """Gives what events say, as they are in the transaction that the resolver reads in.
 
-    Raises:
-        LogDamagedError: it, or an event that it refers to, is damaged.
+    Args:
+        serde: decodes values.
+        resolver: puts them together.
+        redaction: what is taken out.
+
+    Attributes:
+        shown_bytes: how much of values has been given, about, before they were decoded.
     """
-    return _Data(saver, event, redaction).shown()
 
-
-class _Data:
-    """What an event says, as JSON."""
-
-    def __init__(self, saver: EventLogSaver, event: RecordedEvent, redaction: Redaction) -> None:
-        self._saver = saver
-        self._event = event
+    def __init__(self, serde: SerializerProtocol, resolver: Resolver, redaction: Redaction) -> None:
+        self._serde = serde
+        self._resolver = resolver
         self._redaction = redaction
-        self._decoder = Decoder(saver.serde, None)
+        self._decoder = Decoder(serde, None)
+        self.shown_bytes = 0
 
-    def shown(self) -> Line:
-        """Give it."""
-        data = self._event.data
+    def shown(self, event: RecordedEvent) -> Line:
+        """Give what an event says.
+
+        Raises:
+            LogDamagedError: it, or an event that it refers to, is damaged.
+        """
+        data = event.data
         put = put_of(data)
         if put is not None:
             hidden = {"hidden": data.hidden} if isinstance(data, Restate) else {}
-            return {**hidden, **self._put(put)}
+            return {**hidden, **self._put(event.position, put)}
         writes = writes_of(data)
         if writes is not None:
             place = {"applied": data.applied, "ordinal": data.ordinal} if isinstance(data, RestateWrites) else {}
@@ -78,15 +85,13 @@ class _Data:
         shown: Line = self._redaction.of_other(data)
         return shown
 
-    def _put(self, put: Put) -> Line:
-        with self._saver.log.database.reading() as connection:
-            resolver = self._saver.log.reader.resolver(connection)
-            position = self._event.position
-            values = resolver.all_channels(position, put)
-            versions = resolver.channel_versions(position, put)
-            seen = resolver.versions_seen(position, put)
+    def _put(self, position: int, put: Put) -> Line:
+        values = self._resolver.all_channels(position, put)
+        versions = self._resolver.channel_versions(position, put)
+        seen = self._resolver.versions_seen(position, put)
+        self.shown_bytes += weight_of_value(versions) + weight_of_value(seen)
         rest = {} if put.rest is None else self._redaction.of_other(self._decoder.value(put.rest))
-        metadata = load_metadata(self._saver.serde, put.metadata)
+        metadata = load_metadata(self._serde, put.metadata)
         return {
             "checkpoint_id": put.checkpoint_id,
             "parent_id": put.parent_id,
@@ -115,4 +120,5 @@ class _Data:
         return {"value": self._shown(name, value)}
 
     def _shown(self, channel: str, value: Value) -> Any:
+        self.shown_bytes += weight_of_value(value)
         return self._redaction.of_channel(channel, self._decoder.value(value))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import apsw
@@ -14,15 +15,15 @@ import apsw
 from ...eventlog.errors import CorruptRecordError, LogDamagedError
 from ...eventlog.event import Kind, RecordedEvent
 from ...eventlog.integrity import genesis_link, inner_of
-from ...eventlog.reader import touches
+from ...eventlog.reader import Row, touches
 from ...eventlog.resolve import complete
-from ...eventlog.sql import all_rows, the_row
+from ...eventlog.sql import MAX_BYTES_A_PAGE, all_rows, the_row
 from ...saver import EventLogSaver
 from ...saver.decoder import Decoder
 from ...saver.decoding import build
 from ...saver.encoding import FRAME, OWN_PLACE
 from ..times import recorded_time
-from .event_data import data_of
+from .event_data import EventValues
 from .redaction import Redaction
 from .walking import Found, Selection, walk
 
@@ -32,6 +33,7 @@ VERSION = 1
 _PAGE = 512
 _META = "SELECT log_id, created_at, head, link FROM meta"
 _ERASED = "SELECT position, kind, inner FROM erased WHERE position > ? ORDER BY position LIMIT ?"
+_COLUMNS_OF_ERASED = 3
 _LINK = "SELECT link FROM event WHERE position = ?"
 _PLACE = "SELECT recorded_at, digest, link FROM event WHERE position = ?"
 
@@ -48,7 +50,8 @@ def event_lines(
     """Yield a line about the log, and then one for each event, in order; documents of JSON.
 
     Values are what the event recorded: of a list that has grown, what was added. Memory is bounded; no transaction is
-    held; the export ends with what was the newest event when it began.
+    held; the export ends with what was the newest event when it began. Each position up to there is told once, with its
+    values, though others erase meanwhile: as the event, or as erased, whichever it was when its page was read.
 
     Args:
         saver: on the log. Its serde decodes what is shown.
@@ -63,21 +66,11 @@ def event_lines(
     with saver.log.database.reading() as connection:
         header, last = _header(connection, selection, redaction)
     yield {"type": "log", "format": "langgraph-eventlog", "version": VERSION, **header}
-    first = selection.first or 1
-    events = ((event.position, event) for event in _events(saver, first - 1, last))
-    erased = ((row[0], row) for row in _erased(saver, first - 1, last))
-    of_others = stubs or selection.thread_id is None
-    for position, found in heapq.merge(events, erased, key=lambda item: item[0]):
-        if isinstance(found, CorruptRecordError):
-            yield {"type": "event", "position": position, "damaged": str(found)}
-        elif not isinstance(found, RecordedEvent):
-            if of_others:
-                yield {"type": "erased", "position": position, "kind": found[1], "inner": found[2].hex()}
-        elif selection.thread_id is None or touches(found, selection.thread_id):
-            yield _event_line(saver, found, redaction)
-        elif stubs:
-            inner = inner_of(recorded_at=found.recorded_at, address=_address(found), digest=found.digest)
-            yield {"type": "other", "position": position, "kind": int(found.kind), "inner": inner.hex()}
+    after = (selection.first or 1) - 1
+    while after < last:
+        with saver.log.database.reading() as connection:
+            lines, after = _Page(saver, connection, selection.thread_id, redaction, stubs).lines(after, last)
+        yield from lines
 
 
 def _header(connection: apsw.Connection, selection: Selection, redaction: Redaction) -> tuple[Line, int]:
@@ -100,41 +93,67 @@ def _header(connection: apsw.Connection, selection: Selection, redaction: Redact
     }, last
 
 
-def _events(saver: EventLogSaver, after: int, last: int) -> Iterator[Any]:
-    """Yield events, and of those that are damaged the error."""
-    while after < last:
-        try:
-            for event in saver.log.read(after=after):
-                if event.position > last:
-                    return
-                after = event.position
-                yield event
-            return
-        except CorruptRecordError as e:
-            if e.position is None or e.position <= after:
-                raise
-            after = e.position
-            yield e
+class _Page:
+    """The lines about some positions, as they are in one transaction: what is erased later may take nothing away."""
 
+    def __init__(
+        self,
+        saver: EventLogSaver,
+        connection: apsw.Connection,
+        thread_id: str | None,
+        redaction: Redaction,
+        stubs: bool,
+    ) -> None:
+        self._connection = connection
+        self._reader = saver.log.reader
+        self._data = EventValues(saver.serde, self._reader.resolver(connection), redaction)
+        self._thread_id = thread_id
+        self._stubs = stubs
 
-def _erased(saver: EventLogSaver, after: int, last: int) -> Iterator[tuple[int, int, bytes]]:
-    while True:
-        with saver.log.database.reading() as connection:
-            page = all_rows(connection, _ERASED, (after, _PAGE))
-        for position, kind, inner in page:
+    def lines(self, after: int, last: int) -> tuple[list[Line], int]:
+        """Give lines about what is after a position, and up to which position they are: `last` at most."""
+        rows, more = self._reader.page(self._connection, after, _PAGE)
+        erased = all_rows(self._connection, _ERASED, (after, _PAGE))
+        if more:
+            last = min(last, rows[-1][0])
+        if len(erased) == _PAGE:
+            last = min(last, erased[-1][0])
+        lines = []
+        for found in heapq.merge(rows, erased, key=itemgetter(0)):
+            position = found[0]
             if position > last:
-                return
-            yield position, kind, inner
-        if len(page) < _PAGE:
-            return
-        after = page[-1][0]
+                break
+            line = self._erased(*found) if len(found) == _COLUMNS_OF_ERASED else self._event(found)
+            if line is not None:
+                lines.append(line)
+            # Of a small record, much may be shown: a patch gives a whole value.
+            if self._data.shown_bytes >= MAX_BYTES_A_PAGE:
+                return lines, position
+        return lines, last
+
+    def _erased(self, position: int, kind: int, inner: bytes) -> Line | None:
+        if self._thread_id is not None and not self._stubs:
+            return None
+        return {"type": "erased", "position": position, "kind": kind, "inner": inner.hex()}
+
+    def _event(self, row: Row) -> Line | None:
+        try:
+            event = self._reader.to_event(row)
+        except CorruptRecordError as e:
+            return {"type": "event", "position": row[0], "damaged": str(e)}
+        if self._thread_id is None or touches(event, self._thread_id):
+            return _event_line(event, self._data)
+        if not self._stubs:
+            return None
+        inner = inner_of(recorded_at=event.recorded_at, address=_address(event), digest=event.digest)
+        return {"type": "other", "position": event.position, "kind": int(event.kind), "inner": inner.hex()}
 
 
 def _address(event: RecordedEvent) -> tuple[str, str] | None:
     return None if event.thread_id is None else (event.thread_id, event.checkpoint_ns or "")
 
 
-def _event_line(saver: EventLogSaver, event: RecordedEvent, redaction: Redaction) -> Line:
+def _event_line(event: RecordedEvent, values: EventValues) -> Line:
     line: Line = {
         "type": "event",
         "position": event.position,
@@ -149,7 +168,7 @@ def _event_line(saver: EventLogSaver, event: RecordedEvent, redaction: Redaction
         "link": event.link.hex(),
     }
     try:
-        line["data"] = data_of(saver, event, redaction)
+        line["data"] = values.shown(event)
     except LogDamagedError as e:
         line["damaged"] = str(e)
     return line
