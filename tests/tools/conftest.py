@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph_eventlog.eventlog.errors import ConfigError
+from langgraph_eventlog.saver import EventLogSaver
 
 from .bounded import killed_if_it_takes_longer
 from .nursery import Nursery
@@ -84,6 +87,55 @@ def shop(shop_once: Path, tmp_path: Path) -> Path:
     path = tmp_path / "agent.db"
     shutil.copy(shop_once, path)
     return path
+
+
+def prune_and_compact(saver: EventLogSaver, thread_id: str) -> None:
+    """Leave a thread's latest checkpoint, stored anew."""
+    saver.prune([thread_id])
+    saver.compact()
+
+
+def delete_and_compact(saver: EventLogSaver, thread_id: str) -> None:
+    """Leave nothing of a thread."""
+    saver.delete_thread(thread_id)
+    saver.compact()
+
+
+@pytest.fixture
+def interleaved(shop_once: Path, tmp_path: Path) -> Callable[[Any, Any], list[Any]]:
+    """Look at the shop's log while another changes it, once before each of the transactions that the looking takes.
+
+    Give what is seen if nothing is changed, and then what is seen, or the ConfigError, with the change at each place.
+    """
+
+    def seen(look: Callable[[EventLogSaver], Any], change: Callable[[EventLogSaver], None]) -> list[Any]:
+        with EventLogSaver(shop_once, read_only=True) as saver:
+            found = [look(saver)]
+        for before in itertools.count(1):
+            path = tmp_path / f"changed before read {before}.db"
+            shutil.copy(shop_once, path)
+            with EventLogSaver(path) as saver, pytest.MonkeyPatch.context() as patch:
+                database, reads = saver.log.database, itertools.count(1)
+                reading = database.reading
+
+                def counted(
+                    reads: Iterator[int] = reads, reading: Any = reading, path: Path = path, before: int = before
+                ) -> Any:
+                    if next(reads) == before:
+                        with EventLogSaver(path, erase_deleted=False) as other:
+                            change(other)
+                    return reading()
+
+                patch.setattr(database, "reading", counted)
+                try:
+                    found.append(look(saver))
+                except ConfigError as e:
+                    found.append(e)
+                if next(reads) <= before:  # it takes fewer: nothing was changed
+                    return found[:-1]
+        raise AssertionError
+
+    return seen
 
 
 @pytest.fixture

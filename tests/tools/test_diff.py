@@ -16,6 +16,8 @@ from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.looking.differences import difference, differences
 from langgraph_eventlog.tools.undecoded import Undecoded
 
+from .conftest import delete_and_compact, prune_and_compact
+
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(0, 2) | st.floats(0, 2) | st.text("ab\n", max_size=4),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
@@ -54,6 +56,17 @@ def test_messages_that_were_added_are_shown_as_a_conversation(run: Any, shop: Pa
     shown = run("diff", shop, "order-1", "4", "10").stdout
     assert "+ human    please refund it" in shown
     assert "+ ai       calls price" in shown
+
+
+@pytest.mark.parametrize("change", [prune_and_compact, delete_and_compact])
+def test_a_thread_that_is_removed_meanwhile_is_compared_as_it_was_or_not_at_all(interleaved: Any, change: Any) -> None:
+    quiet, *found = interleaved(
+        lambda saver: difference(saver, "notes", "20", "21"), lambda saver: change(saver, "notes")
+    )
+    assert any(one.channel == "notes" and one.kind == "list" for one in quiet.channels)
+    assert found
+    for one in found:
+        assert isinstance(one, ConfigError) or one == quiet
 
 
 def test_what_cannot_be_compared_is_an_error_that_says_why(run: Any, shop: Path) -> None:

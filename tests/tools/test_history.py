@@ -14,8 +14,13 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
 from langgraph_eventlog.eventlog.errors import ConfigError
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.tools.looking import histories
 from langgraph_eventlog.tools.looking.facts import CheckpointFacts
 from langgraph_eventlog.tools.looking.histories import history
+from langgraph_eventlog.tools.looking.tree import Line
+from langgraph_eventlog.tools.verbs.history import command
+
+from .conftest import delete_and_compact, prune_and_compact
 
 
 def facts_of(saver: EventLogSaver, thread_id: str, **options: Any) -> list[CheckpointFacts]:
@@ -182,6 +187,45 @@ def test_pages_give_the_same_as_each_checkpoint_for_itself(make_saver: Any) -> N
     assert len(every) == 160
     for place in (0, 63, 64, 65, 130, 159):
         assert facts_of(saver, "t", limit=place + 1)[-1] == every[place]
+
+
+@pytest.mark.parametrize("change", [prune_and_compact, delete_and_compact])
+@pytest.mark.parametrize("thread_id", ["order-1", "notes"])
+def test_what_is_stored_anew_or_removed_while_a_history_is_read_is_not_called_damaged(
+    interleaved: Any, thread_id: str, change: Any
+) -> None:
+    quiet, *found = interleaved(lambda saver: list(history(saver, thread_id)), lambda saver: change(saver, thread_id))
+    assert len(found) > 1
+    latest, lines = quiet[0].facts, [one.line for one in quiet]
+    for seen in found:
+        if isinstance(seen, ConfigError):
+            assert change is delete_and_compact
+            continue
+        facts = [one.facts for one in seen if one.facts is not None]
+        assert [one.damage for one in facts] == [None] * len(facts)
+        assert [one.checkpoint_id for one in facts] == ([] if change is delete_and_compact else [latest.checkpoint_id])
+        if change is prune_and_compact:
+            assert facts[0].state_bytes == latest.state_bytes
+            assert facts[0].parent == ("hidden" if thread_id == "notes" else "missing")
+        assert [one.line for one in seen] in (lines, [Line("* ", latest.checkpoint_id, is_root=True)])
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_being_drawn_is_said_to_be(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw = histories.draw
+
+    def pruned_when_drawn(parents: Any) -> Any:
+        with EventLogSaver(shop, erase_deleted=False) as other:
+            prune_and_compact(other, "order-1")
+        return draw(parents)
+
+    monkeypatch.setattr(histories, "draw", pruned_when_drawn)
+    command(shop, "order-1")
+    _, first, *others = capsys.readouterr().out.splitlines()
+    assert "removed meanwhile" not in first
+    assert len(others) == 11
+    assert [line.split(maxsplit=1) for line in others] == [["*", "removed meanwhile"]] * 11
 
 
 @pytest.mark.plain_file("a record is damaged on purpose")

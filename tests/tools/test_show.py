@@ -13,9 +13,12 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command, interrupt
 from langgraph_eventlog.eventlog.errors import ConfigError
+from langgraph_eventlog.projections.history import CheckpointRow
 from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.tools.looking.naming import find_checkpoint, short_ids, thread_ids
 from langgraph_eventlog.tools.looking.states import load_state
+
+from .conftest import delete_and_compact, prune_and_compact
 
 CONFIG: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 
@@ -23,6 +26,11 @@ CONFIG: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
 def put(saver: EventLogSaver, values: dict[str, Any], *, thread_id: str = "t", **checkpoint: Any) -> Any:
     config: Any = {"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}}
     return saver.put(config, {**empty_checkpoint(), "channel_values": values, **checkpoint}, {"step": 0}, {})
+
+
+def meant(saver: EventLogSaver, thread_id: str, name: str | None = None) -> CheckpointRow:
+    with saver.log.database.reading() as connection:
+        return find_checkpoint(saver, connection, thread_id, name)
 
 
 def test_the_command_shows_state_interrupt_and_what_is_next(run: Any, shop: Path) -> None:
@@ -57,14 +65,14 @@ def test_the_document_holds_what_the_saver_gives(json_of: Any, shop: Path) -> No
 
 def test_a_checkpoint_is_named_by_its_step_its_id_or_a_part_of_it(shop: Path) -> None:
     with EventLogSaver(shop, read_only=True) as saver:
-        row = find_checkpoint(saver, "order-1", "3")
+        row = meant(saver, "order-1", "3")
         for name in (row.checkpoint_id, row.checkpoint_id[-8:], row.checkpoint_id[4:20]):
-            assert find_checkpoint(saver, "order-1", name) == row
-        assert find_checkpoint(saver, "order-1", "-1").parent_id is None
-        assert find_checkpoint(saver, "order-1") == find_checkpoint(saver, "order-1", "10")
+            assert meant(saver, "order-1", name) == row
+        assert meant(saver, "order-1", "-1").parent_id is None
+        assert meant(saver, "order-1") == meant(saver, "order-1", "10")
         for name in ("11", row.checkpoint_id[-3:], row.checkpoint_id + "0", "", row.checkpoint_id[:4], "latest"):
             with pytest.raises(ConfigError):
-                find_checkpoint(saver, "order-1", name)
+                meant(saver, "order-1", name)
 
 
 def test_a_step_or_part_of_several_is_refused_with_their_ids(make_saver: Any) -> None:
@@ -74,7 +82,7 @@ def test_a_step_or_part_of_several_is_refused_with_their_ids(make_saver: Any) ->
         put(saver, {}, id=one)
     for name in ("0", "1f0a1b2c"):
         with pytest.raises(ConfigError) as raised:
-            find_checkpoint(saver, "t", name)
+            meant(saver, "t", name)
         assert all(one in str(raised.value) for one in ids)
 
 
@@ -82,18 +90,36 @@ def test_an_id_that_looks_like_a_step_is_that_checkpoint(make_saver: Any) -> Non
     saver = make_saver(":memory:")
     put(saver, {"c": "by id"}, id="0")
     put(saver, {"c": "by step"}, id="abcd")
-    assert find_checkpoint(saver, "t", "0").checkpoint_id == "0"
+    assert meant(saver, "t", "0").checkpoint_id == "0"
 
 
 def test_of_a_hidden_and_a_visible_checkpoint_the_visible_one_is_meant(shop: Path) -> None:
     with EventLogSaver(shop) as saver:
-        hidden = find_checkpoint(saver, "notes", "21")
+        hidden = meant(saver, "notes", "21")
         saver.prune(["notes"])
-        assert find_checkpoint(saver, "notes", "21").hidden
-        assert find_checkpoint(saver, "notes", hidden.checkpoint_id).hidden
+        assert meant(saver, "notes", "21").hidden
+        assert meant(saver, "notes", hidden.checkpoint_id).hidden
         assert load_state(saver, "notes", "21").facts.hidden
         shared = hidden.checkpoint_id[:8]
-        assert not find_checkpoint(saver, "notes", shared).hidden
+        assert not meant(saver, "notes", shared).hidden
+
+
+@pytest.mark.parametrize("change", [prune_and_compact, delete_and_compact])
+@pytest.mark.parametrize("thread_id", ["order-3", "notes"])
+def test_a_state_is_that_of_one_moment_whatever_is_removed_and_erased_meanwhile(
+    interleaved: Any, thread_id: str, change: Any
+) -> None:
+    quiet, *found = interleaved(lambda saver: load_state(saver, thread_id), lambda saver: change(saver, thread_id))
+    assert quiet.facts.damage is None
+    assert bool(quiet.deltas) == (thread_id == "notes")
+    assert found
+    for state in found:
+        if change is delete_and_compact and isinstance(state, ConfigError):
+            assert "there is no thread" in str(state)
+            continue
+        assert state.facts.damage is None
+        assert (state.values, state.deltas) == (quiet.values, quiet.deltas)
+        assert (state.metadata, state.pending, state.is_latest) == (quiet.metadata, quiet.pending, True)
 
 
 def test_what_is_not_there_is_an_error_of_usage(run: Any, shop: Path) -> None:

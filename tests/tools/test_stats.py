@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from langgraph_eventlog.eventlog import Kind
 from langgraph_eventlog.eventlog.record import RecordFormatError, body_size, decode, read_bases
 from langgraph_eventlog.eventlog.value import Carried, DictOf, Edit, ListOf, Patch, Slice, Splice, Whole, stored_bytes
 from langgraph_eventlog.saver import EventLogSaver
+from langgraph_eventlog.saver.compaction.planning import Plan, make_plan
+from langgraph_eventlog.tools.looking import reclaiming
 from langgraph_eventlog.tools.looking.reclaiming import Reclaimable, reclaimable
 from langgraph_eventlog.tools.looking.statistics import statistics
 
@@ -130,6 +133,17 @@ def test_threads_that_are_deleted_are_named_as_such(shop: Path) -> None:
     assert max(found.values(), key=lambda one: one.bytes).thread_id == "long"
 
 
+def planned_then(change: Callable[[], object]) -> Callable[..., Plan]:
+    """Give what makes a plan, and then has the log changed."""
+
+    def planned(*arguments: Any, **options: Any) -> Plan:
+        plan = make_plan(*arguments, **options)
+        change()
+        return plan
+
+    return planned
+
+
 def test_what_could_be_erased_is_what_nothing_needs_however_indirectly(shop: Path) -> None:
     with EventLogSaver(shop) as saver:
         for change in (
@@ -164,6 +178,32 @@ def test_a_compaction_does_what_was_said_that_it_would(shop: Path) -> None:
         assert found.erased == sum(report.events_erased.values())
         restated = [found.kinds[name].events for name in ("restate", "restate_writes") if name in found.kinds]
         assert sum(restated) == report.restated > 0
+
+
+def test_what_somebody_erases_meanwhile_is_not_told_as_still_to_be_erased(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EventLogSaver(shop, erase_deleted=False) as saver, EventLogSaver(shop, erase_deleted=False) as other:
+        saver.prune(["long", "notes", "order-1"])
+        monkeypatch.setattr(reclaiming, "make_plan", planned_then(lambda: other.compact()))
+        assert reclaimable(saver) == Reclaimable(0, 0, 0, 0, 0)
+
+
+def test_nothing_that_could_be_erased_is_less_than_nothing_while_others_go_on_erasing(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = iter(["long", "notes", "order-1", "order-3", "planner"])
+
+    def erase_and_remove_more() -> None:
+        other.compact()
+        other.prune([next(threads)])
+
+    with EventLogSaver(shop, erase_deleted=False) as saver, EventLogSaver(shop, erase_deleted=False) as other:
+        saver.prune([next(threads)])
+        monkeypatch.setattr(reclaiming, "make_plan", planned_then(erase_and_remove_more))
+        found = reclaimable(saver)
+    assert found.events > 0
+    assert min(found.later_events, found.later_bytes) >= 0
 
 
 def test_in_a_log_from_which_nothing_was_removed_there_is_nothing_to_erase(make_saver: Any) -> None:

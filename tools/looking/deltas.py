@@ -15,8 +15,9 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-from ...saver import EventLogSaver
+from ...projections.history import CheckpointRow
 from ...saver.removing import may_be_delta
+from ..at_one_moment import LogAtOneMoment
 from .tasks import mapping
 
 __all__ = ["DeltaValue", "delta_values", "rebuild_value"]
@@ -43,8 +44,13 @@ class DeltaValue:
     writes: tuple[Any, ...]
 
 
-def delta_values(saver: EventLogSaver, found: CheckpointTuple) -> dict[str, DeltaValue]:
+def delta_values(log: LogAtOneMoment, row: CheckpointRow, found: CheckpointTuple) -> dict[str, DeltaValue]:
     """Give the values of a checkpoint's delta channels, which it mostly does not hold itself.
+
+    Args:
+        log: the transaction that the checkpoint was read in.
+        row: the checkpoint's.
+        found: the checkpoint.
 
     A channel is taken for one if LangGraph counts its steps in the metadata, or its last stored value is a snapshot.
 
@@ -62,7 +68,7 @@ def delta_values(saver: EventLogSaver, found: CheckpointTuple) -> dict[str, Delt
     candidates = [name for name in versions if isinstance(name, str) and name not in values and may_be_delta(name)]
     if not candidates:
         return whole
-    histories = saver.get_delta_channel_history(config=found.config, channels=candidates)
+    histories = log.delta_histories(row, candidates)
     for name, history in histories.items():
         seed = history.get("seed")
         if isinstance(seed, _DeltaSnapshot) or (name in counted and (seed is not None or history["writes"])):

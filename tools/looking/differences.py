@@ -8,9 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import apsw
+
 from ...eventlog.errors import ConfigError
 from ...projections.history import CheckpointRow
 from ...saver import EventLogSaver
+from ..at_one_moment import LogAtOneMoment
 from ..jsonable import jsonable
 from .messages import conversation, is_messages
 from .naming import find_checkpoint, views_of
@@ -95,10 +98,15 @@ def difference(
         CorruptRecordError: one of them, or something that it refers to, is damaged.
         DecodingError: the saver's serializer cannot read a value.
     """
-    second = find_checkpoint(saver, thread_id, b, checkpoint_ns=checkpoint_ns)
-    first = _parent(saver, second) if a is None else find_checkpoint(saver, thread_id, a, checkpoint_ns=checkpoint_ns)
-    before = {} if first is None else values_of(saver, thread_id, checkpoint_ns, first)
-    after = values_of(saver, thread_id, checkpoint_ns, second)
+    with saver.log.database.reading() as connection:
+        second = find_checkpoint(saver, connection, thread_id, b, checkpoint_ns=checkpoint_ns)
+        if a is None:
+            first = _parent(saver, connection, second)
+        else:
+            first = find_checkpoint(saver, connection, thread_id, a, checkpoint_ns=checkpoint_ns)
+        log = LogAtOneMoment(saver, connection)
+        before = {} if first is None else values_of(log, thread_id, checkpoint_ns, first)
+        after = values_of(log, thread_id, checkpoint_ns, second)
     return Difference(
         thread_id,
         checkpoint_ns,
@@ -108,11 +116,10 @@ def difference(
     )
 
 
-def _parent(saver: EventLogSaver, row: CheckpointRow) -> CheckpointRow | None:
+def _parent(saver: EventLogSaver, connection: apsw.Connection, row: CheckpointRow) -> CheckpointRow | None:
     if row.parent_id is None:
         return None
-    with saver.log.database.reading() as connection:
-        parent = views_of(saver).history.one(connection, row.stream, row.parent_id)
+    parent = views_of(saver).history.one(connection, row.stream, row.parent_id)
     if parent is None:
         raise ConfigError(
             f"the parent of checkpoint {row.checkpoint_id!r}, {row.parent_id!r}, is not there any more: "

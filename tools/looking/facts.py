@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+import apsw
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from ...eventlog.bounded import Bounded
@@ -88,7 +89,7 @@ class FactReader:
         saver: an open log.
         thread_id: the thread.
         checkpoint_ns: the namespace.
-        rows: all its checkpoints, by id, among which parents are.
+        rows: all its checkpoints, by id, among which children are.
     """
 
     def __init__(
@@ -96,7 +97,6 @@ class FactReader:
     ) -> None:
         self._saver = saver
         self._place = (thread_id, checkpoint_ns)
-        self._rows = rows
         self._values: ResolvedValues = Bounded(_MEMORY_BYTES)
         self._records: Bounded[int, OpenedRecord] = Bounded(_MEMORY_BYTES)
         self._children: dict[str, list[str]] = {}
@@ -104,23 +104,23 @@ class FactReader:
             if row.parent_id is not None:
                 self._children.setdefault(row.parent_id, []).append(row.checkpoint_id)
 
-    def read(self, rows: Iterable[CheckpointRow]) -> dict[str, CheckpointFacts]:
-        """Give the facts of checkpoints, newest first, by id. What is damaged is not known, and named."""
+    def read(self, connection: apsw.Connection, rows: Iterable[CheckpointRow]) -> dict[str, CheckpointFacts]:
+        """Give the facts of checkpoints, newest first, by id. What is damaged is not known, and named.
+
+        The rows were read in the transaction that the connection is in: what one of before points at may be erased.
+        """
         views = views_of(self._saver)
-        with self._saver.log.database.reading() as connection:
-            one = _Reading(self._saver, self._saver.log.reader.opener(connection, self._records), self._values)
-            found = {}
-            # Parents first: most values are differences to theirs.
-            for row in reversed(list(rows)):
-                writes = views.pending_writes.of(connection, row.stream, row.checkpoint_id)
-                parent = self._rows.get(row.parent_id or "")
-                at_parent = (
-                    [] if parent is None else views.pending_writes.of(connection, row.stream, parent.checkpoint_id)
-                )
-                recorded: Any = one_row(connection, _RECORDED_AT, (row.position,))
-                found[row.checkpoint_id] = self._facts(
-                    one, row, parent, writes=writes, at_parent=at_parent, recorded=recorded
-                )
+        one = _Reading(self._saver, self._saver.log.reader.opener(connection, self._records), self._values)
+        found = {}
+        # Parents first: most values are differences to theirs.
+        for row in reversed(list(rows)):
+            writes = views.pending_writes.of(connection, row.stream, row.checkpoint_id)
+            parent = None if row.parent_id is None else views.history.one(connection, row.stream, row.parent_id)
+            at_parent = [] if parent is None else views.pending_writes.of(connection, row.stream, parent.checkpoint_id)
+            recorded: Any = one_row(connection, _RECORDED_AT, (row.position,))
+            found[row.checkpoint_id] = self._facts(
+                one, row, parent, writes=writes, at_parent=at_parent, recorded=recorded
+            )
         return found
 
     def _facts(

@@ -20,7 +20,10 @@ _PAGE = 64
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """A line of the tree: see `tree.Line`; `facts` of the checkpoint that stands there, if one does."""
+    """A line of the tree: see `tree.Line`; `facts` of the checkpoint that stands there, if one does.
+
+    A line that has an id, and no facts, is that of a checkpoint that was removed while the history was being read.
+    """
 
     line: Line
     facts: CheckpointFacts | None = None
@@ -47,7 +50,8 @@ def history(
         progress: is called with how many of them have been read.
 
     Ids and parents of all checkpoints of the namespace are held in memory, what else they are only page by page. A
-    damaged checkpoint is yielded with what is known of it.
+    damaged checkpoint is yielded with what is known of it. The tree is as it was at one moment, and so are the facts of
+    a page: of what compaction has stored anew between them, or of what has been removed, nothing is said to be damaged.
 
     Raises:
         ConfigError: there is no such thread or namespace; the limit is negative.
@@ -64,12 +68,14 @@ def history(
     while page := list(islice(lines, _PAGE)):
         if limit is not None:
             page = _up_to(page, limit - told)
-        facts = reader.read([rows[line.id] for line in page if line.id is not None])
+        with saver.log.database.reading() as connection:
+            now = [views.history.one(connection, stream, line.id) for line in page if line.id is not None]
+            facts = reader.read(connection, [row for row in now if row is not None and (hidden or not row.hidden)])
         for line in page:
             if line.id is not None:
                 told += 1
                 progress(told)
-            yield HistoryLine(line, None if line.id is None else facts[line.id])
+            yield HistoryLine(line, None if line.id is None else facts.get(line.id))
         if limit is not None and told >= limit:
             return
 

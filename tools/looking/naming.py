@@ -71,12 +71,18 @@ def find_stream(saver: EventLogSaver, connection: apsw.Connection, thread_id: st
 
 
 def find_checkpoint(
-    saver: EventLogSaver, thread_id: str, name: str | None = None, *, checkpoint_ns: str = ""
+    saver: EventLogSaver,
+    connection: apsw.Connection,
+    thread_id: str,
+    name: str | None = None,
+    *,
+    checkpoint_ns: str = "",
 ) -> CheckpointRow:
     """Give the checkpoint that is meant.
 
     Args:
         saver: an open log.
+        connection: in a read transaction.
         thread_id: its thread.
         name: its id; or its step, a number; or a part of its id, four characters or more, that no other has. None: the
             latest.
@@ -88,18 +94,17 @@ def find_checkpoint(
         ConfigError: there is no such thread, namespace or checkpoint, or several are meant: it names them.
     """
     views = views_of(saver)
-    with saver.log.database.reading() as connection:
-        stream = find_stream(saver, connection, thread_id, checkpoint_ns)
-        where = f"thread {thread_id!r}" + (f", namespace {checkpoint_ns!r}," if checkpoint_ns else "")
-        if name is None:
-            latest = views.history.latest(connection, stream)
-            if latest is None:
-                raise ConfigError(f"{where} has no checkpoint")
-            return latest
-        exact = views.history.one(connection, stream, name)
-        if exact is not None:
-            return exact
-        rows = views.history.of_stream(connection, stream)
+    stream = find_stream(saver, connection, thread_id, checkpoint_ns)
+    where = f"thread {thread_id!r}" + (f", namespace {checkpoint_ns!r}," if checkpoint_ns else "")
+    if name is None:
+        latest = views.history.latest(connection, stream)
+        if latest is None:
+            raise ConfigError(f"{where} has no checkpoint")
+        return latest
+    exact = views.history.one(connection, stream, name)
+    if exact is not None:
+        return exact
+    rows = views.history.of_stream(connection, stream)
     meant = [row for row in rows if str(step_of(row)) == name]
     if not meant and len(name) >= _LEAST:
         meant = [row for row in rows if name in row.checkpoint_id]

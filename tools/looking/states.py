@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.checkpoint.base import CheckpointTuple
-
-from ...eventlog.errors import ConfigError
 from ...eventlog.event import writes_of
 from ...projections.history import CheckpointRow
 from ...saver import EventLogSaver
+from ..at_one_moment import LogAtOneMoment
 from .deltas import DeltaValue, delta_values
 from .facts import CheckpointFacts, FactReader
 from .naming import find_checkpoint, views_of
@@ -106,11 +104,13 @@ def load_state(
         CorruptRecordError: it, or something that it refers to, is damaged.
         DecodingError: the saver's serializer cannot read a value.
     """
-    row = find_checkpoint(saver, thread_id, checkpoint, checkpoint_ns=checkpoint_ns)
-    found = _tuple_of(saver, thread_id, checkpoint_ns, row)
     views = views_of(saver)
     paths: dict[str, str] = {}
     with saver.log.database.reading() as connection:
+        row = find_checkpoint(saver, connection, thread_id, checkpoint, checkpoint_ns=checkpoint_ns)
+        log = LogAtOneMoment(saver, connection)
+        found = log.tuple_of(row, thread_id, checkpoint_ns)
+        deltas = delta_values(log, row, found)
         rows = {one.checkpoint_id: one for one in views.history.of_stream(connection, row.stream)}
         latest = views.history.latest(connection, row.stream)
         for one in views.pending_writes.of(connection, row.stream, row.checkpoint_id):
@@ -118,7 +118,7 @@ def load_state(
             writes = None if event is None else writes_of(event[1])
             if writes is not None:
                 paths[writes.task_id] = writes.task_path
-    facts = FactReader(saver, thread_id, checkpoint_ns, rows).read([row])[row.checkpoint_id]
+        facts = FactReader(saver, thread_id, checkpoint_ns, rows).read(connection, [row])[row.checkpoint_id]
     values = found.checkpoint["channel_values"]
     sends = sends_in(values)
     nodes = {task_id: node_of_path(path, sends) for task_id, path in paths.items()}
@@ -128,7 +128,7 @@ def load_state(
         is_latest=latest is not None and latest.checkpoint_id == row.checkpoint_id,
         metadata=dict(mapping(found.metadata)),
         values=values,
-        deltas=delta_values(saver, found),
+        deltas=deltas,
         versions=mapping(found.checkpoint["channel_versions"]),
         pending=tuple(one for one in pending if one.channel not in (_INTERRUPT, _RESUME, _ERROR)),
         interrupts=_interruptions(pending),
@@ -137,25 +137,18 @@ def load_state(
     )
 
 
-def values_of(saver: EventLogSaver, thread_id: str, checkpoint_ns: str, row: CheckpointRow) -> dict[str, Any]:
+def values_of(log: LogAtOneMoment, thread_id: str, checkpoint_ns: str, row: CheckpointRow) -> dict[str, Any]:
     """Give a checkpoint's values by channel, delta channels put together: those that cannot be, are not there.
+
+    The row was read in the same transaction.
 
     Raises:
         CorruptRecordError: it, or something that it refers to, is damaged.
         DecodingError: the saver's serializer cannot read a value.
     """
-    found = _tuple_of(saver, thread_id, checkpoint_ns, row)
-    deltas = {name: delta.value for name, delta in delta_values(saver, found).items() if delta.how is not None}
+    found = log.tuple_of(row, thread_id, checkpoint_ns)
+    deltas = {name: delta.value for name, delta in delta_values(log, row, found).items() if delta.how is not None}
     return {**found.checkpoint["channel_values"], **deltas}
-
-
-def _tuple_of(saver: EventLogSaver, thread_id: str, checkpoint_ns: str, row: CheckpointRow) -> CheckpointTuple:
-    found = saver.get_tuple(
-        {"configurable": {"thread_id": thread_id, "checkpoint_ns": checkpoint_ns, "checkpoint_id": row.checkpoint_id}}
-    )
-    if found is None:
-        raise ConfigError(f"checkpoint {row.checkpoint_id!r} was removed while it was being looked at")
-    return found
 
 
 def _interruptions(pending: list[PendingWrite]) -> tuple[Interruption, ...]:

@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import cast
 
 import apsw
-from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...eventlog.connection import file_uri
 from ...eventlog.errors import ConfigError, DecodingError, EncodingError
 from ...eventlog.syncing import sync
 from ...saver import EventLogSaver
-from ...saver.config import Address
-from ...saver.decoding import build
+from ..at_one_moment import LogAtOneMoment
 from .comparing import Difference, Place, Readable, compare
 from .errors import ExportError
 from .importing import Progress
@@ -96,7 +93,7 @@ def export_to_sqlite(
         _sync(path)
         result.bytes = path.stat().st_size
         if comparing:
-            _compare(EventLogAtOneMoment(saver, reading), saver.serde, path, result, progress)
+            _compare(LogAtOneMoment(saver, reading), saver.serde, path, result, progress)
     return result
 
 
@@ -122,20 +119,6 @@ def new_file(target: str | os.PathLike[str]) -> Iterator[Path]:
         for suffix in ("", "-wal", "-shm", "-journal"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{partial}{suffix}")
-
-
-class EventLogAtOneMoment:
-    """Reads a log as a saver does, within one read transaction: whoever uses the log goes on meanwhile."""
-
-    def __init__(self, saver: EventLogSaver, reading: apsw.Connection) -> None:
-        self._saver, self._reading = saver, reading
-
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        core, address = self._saver._core, Address.of(config)
-        gathered = core.gather(self._reading, address)
-        if gathered is None:
-            return None
-        return build(core.memory.decoder(self._saver.serde), gathered, address.given_thread_id, address.namespace)
 
 
 def _write_all(

@@ -92,7 +92,8 @@ def _print(checkpoint_ns: str, lines: list[HistoryLine], *, first: bool) -> None
 def _cells(line: HistoryLine, short: Mapping[str, str]) -> tuple[str, ...]:
     facts = line.facts
     if facts is None:
-        return (line.line.graph.rstrip(), *[""] * (len(_HEADER) - 1))
+        note = "" if line.line.id is None else "removed meanwhile"
+        return (line.line.graph.rstrip(), *[""] * (len(_HEADER) - 2), note)
     time = "" if facts.recorded_at is None else f"{facts.recorded_at:%Y-%m-%d %H:%M:%S}"
     wrote = "" if not facts.writes else f"{_names(facts.wrote)} ({facts.writes})".strip()
     return (
