@@ -105,21 +105,27 @@ def test_of_a_hidden_and_a_visible_checkpoint_the_visible_one_is_meant(shop: Pat
 
 
 @pytest.mark.parametrize("change", [prune_and_compact, delete_and_compact])
-@pytest.mark.parametrize("thread_id", ["order-3", "notes"])
+@pytest.mark.parametrize(("thread_id", "step"), [("order-3", None), ("notes", None), ("notes", "19")])
 def test_a_state_is_that_of_one_moment_whatever_is_removed_and_erased_meanwhile(
-    interleaved: Any, thread_id: str, change: Any
+    interleaved: Any, thread_id: str, step: str | None, change: Any
 ) -> None:
-    quiet, *found = interleaved(lambda saver: load_state(saver, thread_id), lambda saver: change(saver, thread_id))
+    quiet, *found = interleaved(
+        lambda saver: load_state(saver, thread_id, step), lambda saver: change(saver, thread_id)
+    )
     assert quiet.facts.damage is None
-    assert bool(quiet.deltas) == (thread_id == "notes")
+    how = {name: delta.how for name, delta in quiet.deltas.items()}
+    assert how == ({"notes": "appended"} if thread_id == "notes" else {})
     assert found
     for state in found:
         if change is delete_and_compact and isinstance(state, ConfigError):
             assert "there is no thread" in str(state)
             continue
+        if step is not None and isinstance(state, ConfigError):
+            assert "has no checkpoint" in str(state)
+            continue
         assert state.facts.damage is None
         assert (state.values, state.deltas) == (quiet.values, quiet.deltas)
-        assert (state.metadata, state.pending, state.is_latest) == (quiet.metadata, quiet.pending, True)
+        assert (state.metadata, state.pending, state.is_latest) == (quiet.metadata, quiet.pending, quiet.is_latest)
 
 
 def test_what_is_not_there_is_an_error_of_usage(run: Any, shop: Path) -> None:
