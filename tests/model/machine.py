@@ -22,7 +22,7 @@ from langgraph_eventlog.saver import EventLogSaver
 from langgraph_eventlog.saver.compaction.compacting import Compactor
 from langgraph_eventlog.saver.compaction.pacing import Pace
 
-from ..saver.compaction.affected import Plan, named, pointed_at, restate
+from ..saver.affected import Plan, named, pointed_at, restate
 from .model import Exists, Model, Stream, Wrong
 from .seeing import config_of, exact, key_of, mutate, same, seen, spoil, told
 from .survivors import Survivors
