@@ -16,7 +16,7 @@ from ..projections.projector import Projector
 from .compaction.retention import Retention
 from .compaction.upkeep import Upkeep
 from .config import Address
-from .decoding import Gathered, Gatherer
+from .decoding import Gatherer
 from .memory import Memory
 
 __all__ = ["Core"]
@@ -80,11 +80,6 @@ class Core:
         if address.checkpoint_id is None:
             return self.views.history.latest(connection, keys[1])
         return self.views.history.one(connection, keys[1], address.checkpoint_id)
-
-    def gather(self, connection: apsw.Connection, address: Address) -> Gathered | None:
-        """Read that checkpoint's parts, unless there is none."""
-        row = self.find(connection, address)
-        return None if row is None else self.gatherer(connection, self.memory).gather(row)
 
     @property
     def views(self) -> BuiltIn:

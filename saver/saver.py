@@ -281,7 +281,8 @@ class EventLogSaver(AsyncTwins, ThreadMethods, CompactionMethods, BaseCheckpoint
         """
         address = Address.of(config)
         with self.log.database.reading() as connection:
-            gathered = self._core.gather(connection, address)
+            row = self._core.find(connection, address)
+            gathered = None if row is None else self._gatherer(connection).gather(row)
         if gathered is None:
             return None
         return build(self._core.memory.decoder(self.serde), gathered, address.given_thread_id, address.namespace)

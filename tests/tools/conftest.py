@@ -17,6 +17,7 @@ from langgraph_eventlog.eventlog.errors import ConfigError
 from langgraph_eventlog.saver import EventLogSaver
 
 from .bounded import killed_if_it_takes_longer
+from .erasing import changing_before
 from .nursery import Nursery
 
 SHOP = Path(__file__).with_name("shop.py")
@@ -115,18 +116,7 @@ def interleaved(shop_once: Path, tmp_path: Path) -> Callable[[Any, Any], list[An
             path = tmp_path / f"changed before read {before}.db"
             shutil.copy(shop_once, path)
             with EventLogSaver(path) as saver, pytest.MonkeyPatch.context() as patch:
-                database, reads = saver.log.database, itertools.count(1)
-                reading = database.reading
-
-                def counted(
-                    reads: Iterator[int] = reads, reading: Any = reading, path: Path = path, before: int = before
-                ) -> Any:
-                    if next(reads) == before:
-                        with EventLogSaver(path, erase_deleted=False) as other:
-                            change(other)
-                    return reading()
-
-                patch.setattr(database, "reading", counted)
+                reads = changing_before(patch, saver, before, change)
                 try:
                     found.append(look(saver))
                 except ConfigError as e:
